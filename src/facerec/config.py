@@ -1,0 +1,158 @@
+"""Settings, read once from the environment (and a `.env` file) and handed down by `bootstrap`.
+
+Nothing else in the package reads the environment. `docs/settings.md` is generated from this file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from facerec.errors import ConfigurationError
+
+MEBIBYTE = 1024 * 1024
+
+
+def _cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+class Settings(BaseSettings):
+    """Every setting of the service. The field's description is its documentation."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Field(
+        Path("data"), validation_alias="FACEREC_DATA_DIR", description="Folder of database, index and packs."
+    )
+    host: str = Field("127.0.0.1", validation_alias="FACEREC_HOST", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, validation_alias="FACEREC_PORT", description="Port to listen on.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="LOG_LEVEL", description="Least severity that is logged."
+    )
+
+    # --- the engine
+    model_path: str = Field(
+        "dlib", validation_alias="MODEL_PATH", description="Model pack: a name of `facerec packs list`, or a folder."
+    )
+    runtime: Literal["openvino", "onnxruntime", "auto"] = Field(
+        "auto",
+        validation_alias="FACEREC_RUNTIME",
+        description="What runs the networks; auto: OpenVINO where it is installed, else ONNX Runtime.",
+    )
+    threads: int = Field(
+        default_factory=_cores,
+        ge=1,
+        validation_alias="FACEREC_THREADS",
+        description="Processors for decoding and inference together (default: all that the process may use).",
+    )
+    detection_sizes: tuple[int, ...] | None = Field(
+        None,
+        validation_alias="FACEREC_DETECTION_SIZES",
+        description="Longer sides, in pixels, at which the detector looks, as a JSON list ([640, 160]); "
+        "default: the pack's own.",
+    )
+    min_face_confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        validation_alias="MIN_FACE_CONFIDENCE",
+        description="Confidence (0 to 1) under which a detection is no face; default: the pack's own.",
+    )
+    max_faces_per_image: int = Field(
+        100, ge=1, le=100, validation_alias="MAX_FACES_PER_IMAGE", description="Most faces looked at in an image."
+    )
+    max_batch: int = Field(
+        16, ge=1, validation_alias="FACEREC_MAX_BATCH", description="Most faces embedded in one run of the network."
+    )
+    max_queue: int = Field(
+        256,
+        ge=1,
+        validation_alias="FACEREC_MAX_QUEUE",
+        description="Requests at work or waiting; one more is refused at once (ProvisionedThroughputExceeded).",
+    )
+
+    # --- model packs
+    packs_dir: Path | None = Field(
+        None, validation_alias="FACEREC_PACKS_DIR", description="Folder of pulled packs; default: packs in the data folder."
+    )
+    pack_mirror: str | None = Field(
+        None,
+        validation_alias="FACEREC_PACK_MIRROR",
+        description="Address or folder that holds the pack archives by file name, asked instead of upstream.",
+    )
+
+    # --- images
+    max_image_bytes: int = Field(
+        5 * MEBIBYTE, ge=1, validation_alias="FACEREC_MAX_IMAGE_BYTES", description="Most bytes of an image sent in a request."
+    )
+    max_s3_image_bytes: int = Field(
+        15 * MEBIBYTE, ge=1, validation_alias="FACEREC_MAX_S3_IMAGE_BYTES", description="Most bytes of an image in S3."
+    )
+    max_image_pixels: int = Field(
+        100_000_000,
+        ge=1,
+        validation_alias="MAX_IMAGE_PIXELS",
+        description="Most pixels of an image, as a number or as 1920x1080; checked before decoding.",
+    )
+    max_body_bytes: int = Field(
+        16 * MEBIBYTE, ge=1, validation_alias="FACEREC_MAX_BODY_BYTES", description="Most bytes of a request's body."
+    )
+    s3_endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("FACEREC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+        description="S3 endpoint for Image.S3Object (MinIO, moto); default: AWS, by boto3's own credentials.",
+    )
+
+    # --- the AWS door
+    aws_region: str = Field("us-east-1", validation_alias="AWS_REGION", description="Region in ARNs and of S3.")
+    account_id: str = Field(
+        "000000000000", pattern=r"^\d{12}$", validation_alias="FACEREC_ACCOUNT_ID", description="Account number in ARNs."
+    )
+    clock_skew_seconds: int = Field(
+        300, ge=0, validation_alias="FACEREC_CLOCK_SKEW_SECONDS", description="Most age or lead of a signed request."
+    )
+    master_key_file: Path | None = Field(
+        None,
+        validation_alias="FACEREC_MASTER_KEY_FILE",
+        description="File of the key that seals secrets at rest; default: master.key in the data folder, made at first use.",
+    )
+
+    @field_validator("max_image_pixels", mode="before")
+    @classmethod
+    def _pixels(cls, value: object) -> object:
+        """Read 1920x1080 as a number of pixels."""
+        if isinstance(value, str) and "x" in value.lower():
+            width, _, height = value.lower().partition("x")
+            if width.strip().isdigit() and height.strip().isdigit():
+                return int(width) * int(height)
+        return value
+
+    @property
+    def packs_folder(self) -> Path:
+        """Folder that pulled packs live in."""
+        return self.packs_dir or self.data_dir / "packs"
+
+    @property
+    def master_key_path(self) -> Path:
+        """File of the key that seals secrets at rest."""
+        return self.master_key_file or self.data_dir / "master.key"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings; `overrides` (field names) win over the environment.
+
+    Raises ConfigurationError that names each wrong setting and what it accepts.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("; ".join(lines)) from error

@@ -1,0 +1,294 @@
+"""The values that the rooms exchange: frozen, without behaviour that touches a model, a database or the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, NewType, TypeVar
+
+T = TypeVar("T")
+
+CollectionKey = NewType("CollectionKey", int)
+"""Database key of a collection. Never reused, so a deleted collection's index can not be mistaken for a new one's."""
+
+RowKey = NewType("RowKey", int)
+"""Database key of a face or of a user. Never reused."""
+
+
+class QualityFilter(StrEnum):
+    """How strictly faces of low quality are left out (Rekognition's `QualityFilter`)."""
+
+    NONE = "NONE"
+    AUTO = "AUTO"
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+
+
+class Reason(StrEnum):
+    """Why a detected face was not indexed or not searched (Rekognition's `Reason`, `UnsearchedFaceReason`)."""
+
+    FACE_NOT_LARGEST = "FACE_NOT_LARGEST"
+    EXCEEDS_MAX_FACES = "EXCEEDS_MAX_FACES"
+    EXTREME_POSE = "EXTREME_POSE"
+    LOW_BRIGHTNESS = "LOW_BRIGHTNESS"
+    LOW_SHARPNESS = "LOW_SHARPNESS"
+    LOW_CONFIDENCE = "LOW_CONFIDENCE"
+    SMALL_BOUNDING_BOX = "SMALL_BOUNDING_BOX"
+    LOW_FACE_QUALITY = "LOW_FACE_QUALITY"
+
+
+class AssociationFailure(StrEnum):
+    """Why a face was not associated with, disassociated from, or deleted because of, a user."""
+
+    FACE_NOT_FOUND = "FACE_NOT_FOUND"
+    ASSOCIATED_TO_A_DIFFERENT_USER = "ASSOCIATED_TO_A_DIFFERENT_USER"
+    LOW_MATCH_CONFIDENCE = "LOW_MATCH_CONFIDENCE"
+    ASSOCIATED_TO_AN_EXISTING_USER = "ASSOCIATED_TO_AN_EXISTING_USER"
+
+
+class UserStatus(StrEnum):
+    """State of a user's aggregate vector. Aggregation happens in the change itself: CREATED or ACTIVE."""
+
+    CREATED = "CREATED"
+    ACTIVE = "ACTIVE"
+
+
+class EntityKind(StrEnum):
+    """What a vector stands for: one face, or the aggregate of a user's faces."""
+
+    FACE = "face"
+    USER = "user"
+
+
+# --- what an engine sees in an image ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundingBox:
+    """A face's box as ratios of the upright image's width and height; below 0 or above 1 beyond its edge."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def area(self) -> float:
+        """Share of the image that the box covers."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """A named point (Rekognition's `LandmarkType`), x and y as ratios of the upright image's size."""
+
+    type: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """Head pose in degrees, -180..180.
+
+    roll: positive = the head is tilted clockwise in the image. yaw: positive = the face looks to the image's
+    right. pitch: positive = the face looks up.
+    """
+
+    roll: float
+    yaw: float
+    pitch: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Brightness and sharpness of a face, each 0..100, independent of the face's size in the image."""
+
+    brightness: float
+    sharpness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A yes or no about a face, with the confidence 0..100 in that answer."""
+
+    value: bool
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gender:
+    """Gender presentation, "Male" or "Female", with the confidence 0..100."""
+
+    value: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgeRange:
+    """Estimated age in years, low to high."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What a pack's attribute models say of a face. What no model of the pack judges stays None."""
+
+    age_range: AgeRange | None = None
+    gender: Gender | None = None
+    smile: Judgement | None = None
+    eyes_open: Judgement | None = None
+    mouth_open: Judgement | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectedFace:
+    """A face found in an image. `confidence` is 0..100."""
+
+    box: BoundingBox
+    confidence: float
+    landmarks: tuple[Landmark, ...]
+    pose: Pose
+    quality: Quality
+    attributes: Attributes = field(default_factory=Attributes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingContract:
+    """What makes two embeddings comparable.
+
+    id: hash of model, weights digest, preprocessing and dimension. model_version: the `FaceModelVersion` that
+    clients see, digits and dots. dimension: length of an embedding.
+    """
+
+    id: str
+    pack: str
+    model_version: str
+    dimension: int
+
+
+# --- what is stored --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A named set of faces and users of one embedding contract."""
+
+    key: CollectionKey
+    name: str
+    contract_id: str
+    model_version: str
+    dimension: int
+    created_at: float
+    """Seconds since the epoch."""
+    face_count: int
+    user_count: int
+    change_number: int
+    """Number of the last change to the collection; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedEmbedding:
+    """A unit vector as int8: `codes[i] * scale` approximates component i. See `facerec.vectors.quantization`."""
+
+    codes: bytes
+    """One signed byte a component."""
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """A face of a collection."""
+
+    key: RowKey
+    face_id: str
+    """A UUID, lower case."""
+    image_id: str
+    """A UUID derived from the image's bytes."""
+    external_image_id: str | None
+    box: BoundingBox
+    confidence: float
+    model_version: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFace:
+    """A face about to be stored."""
+
+    face_id: str
+    image_id: str
+    external_image_id: str | None
+    box: BoundingBox
+    confidence: float
+    embedding: QuantizedEmbedding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user (at the REST door: a person) of a collection; `face_count` faces make up its aggregate vector."""
+
+    key: RowKey
+    user_id: str
+    status: UserStatus
+    face_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """An AWS-style access key, without its secret."""
+
+    access_key_id: str
+    label: str
+    created_at: float
+    """Seconds since the epoch."""
+    revoked_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorChange:
+    """One step of a collection's change sequence as a vector index sees it: a vector put, or removed (None)."""
+
+    number: int
+    key: RowKey
+    embedding: QuantizedEmbedding | None
+
+
+# --- what is answered ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VectorHit:
+    """A stored vector near a probe: its row and the cosine, -1..1."""
+
+    key: RowKey
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaceMatch:
+    """A stored face similar to a probe: calibrated similarity 0..100 and the cosine it comes from."""
+
+    similarity: float
+    cosine: float
+    face: Face
+
+
+@dataclass(frozen=True, slots=True)
+class UserMatch:
+    """A user similar to a probe: calibrated similarity 0..100 and the cosine it comes from."""
+
+    similarity: float
+    cosine: float
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing, and the token for the next one (None after the last)."""
+
+    items: tuple[T, ...]
+    next_token: str | None

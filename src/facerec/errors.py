@@ -1,0 +1,116 @@
+"""Errors by meaning. None carries a status code: each door owns one table to its wire form.
+
+A class's docstring is its default message; `message` says what was wrong, where, and what would be right.
+
+    FacerecError
+    ├── InvalidParameter          a value outside what the operation accepts
+    │   ├── NoFaceInImage         an operation that needs a face got an image without one
+    │   ├── FaceNotInCollection   a face id that the collection does not hold
+    │   └── ModelMismatch         vectors of two embedding contracts would meet
+    ├── InvalidImage              bytes that are not a readable image
+    ├── ImageTooLarge             more bytes or pixels than the limit
+    ├── InvalidS3Object           the S3 object cannot be had
+    ├── InvalidPaginationToken    a token that was not given out for this listing
+    ├── NotFound                  a collection, user, key or pack that does not exist
+    ├── AlreadyExists             a collection, user or key that exists
+    ├── Conflict                  the state of the thing forbids the change
+    ├── IdempotencyMismatch       a client token reused with other parameters
+    ├── QuotaExceeded             a fixed limit of the service is reached
+    ├── Overloaded                the queue is full: try again
+    ├── Cancelled                 the caller has gone
+    ├── AccessDenied              the caller may not do this
+    ├── StorageError              the database or disk refused; nothing was changed
+    ├── PackError                 a model pack is missing, damaged or unusable
+    │   └── LicenseNotAccepted    the pack's licence has to be accepted first
+    └── ConfigurationError        a setting is wrong
+"""
+
+from __future__ import annotations
+
+
+class FacerecError(Exception):
+    """Something went wrong in the service."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message if message is not None else (type(self).__doc__ or "").strip()
+        super().__init__(self.message)
+
+
+class InvalidParameter(FacerecError):
+    """Request has invalid parameters"""
+
+
+class NoFaceInImage(InvalidParameter):
+    """There are no faces in the image. Should be at least 1."""
+
+
+class FaceNotInCollection(InvalidParameter):
+    """faceId was not found in the collection."""
+
+
+class ModelMismatch(InvalidParameter):
+    """The collection was made with another face model."""
+
+
+class InvalidImage(FacerecError):
+    """Request has invalid image format"""
+
+
+class ImageTooLarge(FacerecError):
+    """Image size is too large"""
+
+
+class InvalidS3Object(FacerecError):
+    """Unable to get object metadata from S3. Check object key, region and/or access permissions."""
+
+
+class InvalidPaginationToken(FacerecError):
+    """Invalid Pagination Token"""
+
+
+class NotFound(FacerecError):
+    """The resource does not exist."""
+
+
+class AlreadyExists(FacerecError):
+    """The resource already exists."""
+
+
+class Conflict(FacerecError):
+    """The state of the resource forbids this change."""
+
+
+class IdempotencyMismatch(FacerecError):
+    """The ClientRequestToken you have supplied is already in use."""
+
+
+class QuotaExceeded(FacerecError):
+    """A limit of the service is reached."""
+
+
+class Overloaded(FacerecError):
+    """Provisioned Rate exceeded"""
+
+
+class Cancelled(FacerecError):
+    """The caller has gone."""
+
+
+class AccessDenied(FacerecError):
+    """The caller is not authorized to perform this operation."""
+
+
+class StorageError(FacerecError):
+    """The database could not complete the change; nothing was changed."""
+
+
+class PackError(FacerecError):
+    """The model pack is missing, damaged or unusable."""
+
+
+class LicenseNotAccepted(PackError):
+    """The licence of the model pack has to be accepted first."""
+
+
+class ConfigurationError(FacerecError):
+    """A setting is wrong."""

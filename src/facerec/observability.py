@@ -1,0 +1,62 @@
+"""What is known of the request at work, carried through rooms and threads by a context variable; and logging."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from facerec.errors import Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request: its correlation id, and whether its caller still waits for the answer."""
+
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    caller_gone: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raise Cancelled when the caller has gone: called before work that nobody would read."""
+        if self.caller_gone.is_set():
+            raise Cancelled
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("facerec_request", default=None)
+
+
+def current_request() -> RequestContext:
+    """The request at work; outside of one, a context of its own that is never cancelled."""
+    return _current.get() or RequestContext()
+
+
+@contextlib.contextmanager
+def request_context(context: RequestContext) -> Iterator[RequestContext]:
+    """Make `context` the current one in this thread or task."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+class _RequestIdFilter(logging.Filter):
+    """Puts the request's correlation id on every log record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Annotate, never drop."""
+        context = _current.get()
+        record.request_id = context.request_id if context else "-"
+        return True
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error, one line a record, with the correlation id. No biometric data is ever logged."""
+    handler = logging.StreamHandler()
+    handler.addFilter(_RequestIdFilter())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,0 +1,58 @@
+"""The vector store: derived from the database, which is the truth, and searched by cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange, VectorHit
+
+
+class ChangeFeed(Protocol):
+    """The database's side: what an index reads to catch up. Implemented by `facerec.metastore.changes`."""
+
+    def store_id(self) -> str:
+        """Identity of the database; another one after a restore, so that no older index is taken for its."""
+
+    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[Sequence[VectorChange]]:
+        """Changes with a number greater than `after`, in batches, in ascending order of number.
+
+        A row changed several times may come only with its last change. With `after` = 0: every present vector.
+        """
+
+    def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
+        """Embeddings of the rows that still exist."""
+
+
+class VectorStore(Protocol):
+    """Nearest neighbours among a collection's faces or users. Safe to call from many threads."""
+
+    def search(
+        self,
+        collection: Collection,
+        kind: EntityKind,
+        probes: NDArray[np.float32],
+        *,
+        limit: int,
+        min_cosine: float,
+    ) -> list[list[VectorHit]]:
+        """Up to `limit` hits with cosine >= `min_cosine` for each of the probes (Q, dimension) of unit length, best first.
+
+        Sees every change up to `collection.change_number` at least. Cosines are those of the stored int8 codes.
+        An empty collection gives empty lists. Raises StorageError when the index cannot be read or caught up.
+        """
+
+    def drop(self, collection: CollectionKey) -> None:
+        """Forget a deleted collection, on disk too. Unknown collections are a no-op."""
+
+    def status(self, collection: Collection, kind: EntityKind) -> tuple[int, int]:
+        """(vectors indexed, change number up to which the index is built)."""
+
+    def verify(self, collection: Collection, kind: EntityKind) -> list[str]:
+        """Compare the index with the database; a line for each difference, empty where they are equal."""
+
+    def close(self) -> None:
+        """Write what should outlive the process, and stop."""
