@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Generic, NewType, TypeVar
 
 T = TypeVar("T")
@@ -59,6 +60,35 @@ class EntityKind(StrEnum):
 
     FACE = "face"
     USER = "user"
+
+
+# --- where an image comes from ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """The encoded bytes of an image, sent with the request."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Image:
+    """An object in S3; `version` None means the newest."""
+
+    bucket: str
+    name: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """A file of the machine the service runs on: for the command line alone, never from a request."""
+
+    path: Path
+
+
+ImageReference = InlineImage | S3Image | LocalImage
 
 
 # --- what an engine sees in an image ---------------------------------------------------------------

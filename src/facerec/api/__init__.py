@@ -1,0 +1,1 @@
+"""The doors: the only room that speaks HTTP."""

@@ -1,0 +1,1 @@
+"""The Rekognition door: `POST /` in AWS JSON 1.1."""

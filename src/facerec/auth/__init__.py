@@ -1,0 +1,1 @@
+"""Who is calling: AWS signatures and the keys they are checked against."""

@@ -1,0 +1,1 @@
+"""The command line: the third door over the same use cases."""

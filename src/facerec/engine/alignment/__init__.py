@@ -1,0 +1,1 @@
+"""Cutting a recogniser's input from an image, one file a convention."""

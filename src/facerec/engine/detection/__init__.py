@@ -1,0 +1,1 @@
+"""Finding faces, one file a detector."""

@@ -1,0 +1,1 @@
+"""The truth: collections, faces, users, tags, keys and the change sequence in a relational database."""

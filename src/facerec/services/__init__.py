@@ -1,0 +1,1 @@
+"""Use cases. No HTTP, no SQL, no network of a model, no SDK: those are the rooms below."""

@@ -1,0 +1,1 @@
+"""Vector stores: nearest neighbours by cosine, derived from the database."""
