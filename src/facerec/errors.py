@@ -19,6 +19,11 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── Overloaded                the queue is full: try again
     ├── Cancelled                 the caller has gone
     ├── AccessDenied              the caller may not do this
+    │   ├── MissingCredentials    a request without a signature where one is needed
+    │   ├── MalformedCredentials  a signature whose parts are missing or cannot be read
+    │   ├── UnknownAccessKey      an access key that was never given out, or is revoked
+    │   ├── SignatureMismatch     a signature that this request, key and secret do not give
+    │   └── SignatureExpired      a signature of another time
     ├── StorageError              the database or disk refused; nothing was changed
     ├── PackError                 a model pack is missing, damaged or unusable
     │   └── LicenseNotAccepted    the pack's licence has to be accepted first
@@ -98,6 +103,26 @@ class Cancelled(FacerecError):
 
 class AccessDenied(FacerecError):
     """The caller is not authorized to perform this operation."""
+
+
+class MissingCredentials(AccessDenied):
+    """Missing Authentication Token"""
+
+
+class MalformedCredentials(AccessDenied):
+    """The request signature does not conform to AWS standards."""
+
+
+class UnknownAccessKey(AccessDenied):
+    """The security token included in the request is invalid."""
+
+
+class SignatureMismatch(AccessDenied):
+    """The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."""  # noqa: E501  (AWS's own sentence, which is the default message)
+
+
+class SignatureExpired(AccessDenied):
+    """Signature expired"""
 
 
 class StorageError(FacerecError):
