@@ -8,7 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange, VectorHit
+from facerec.domain import (
+    Collection,
+    CollectionKey,
+    EntityKind,
+    QuantizedEmbedding,
+    RowKey,
+    VectorChange,
+    VectorHit,
+)
 
 
 class ChangeFeed(Protocol):
@@ -17,14 +25,20 @@ class ChangeFeed(Protocol):
     def store_id(self) -> str:
         """Identity of the database; another one after a restore, so that no older index is taken for its."""
 
-    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[Sequence[VectorChange]]:
+    def changes(
+        self, collection: CollectionKey, kind: EntityKind, after: int
+    ) -> Iterator[Sequence[VectorChange]]:
         """Changes with a number greater than `after`, in batches, in ascending order of number.
 
-        A row changed several times may come only with its last change. With `after` = 0: every present vector.
+        A row changed several times may come only with its last change. With `after` = 0: every present
+        vector.
         """
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         """Embeddings of the rows that still exist."""
+
+    def collections(self) -> frozenset[CollectionKey]:
+        """Keys of the collections that exist: what an index on disk may be kept for."""
 
 
 class VectorStore(Protocol):
@@ -39,10 +53,11 @@ class VectorStore(Protocol):
         limit: int,
         min_cosine: float,
     ) -> list[list[VectorHit]]:
-        """Up to `limit` hits with cosine >= `min_cosine` for each of the probes (Q, dimension) of unit length, best first.
+        """Up to `limit` hits with cosine >= `min_cosine` for each of the probes (Q, dimension), best first.
 
-        Sees every change up to `collection.change_number` at least. Cosines are those of the stored int8 codes.
-        An empty collection gives empty lists. Raises StorageError when the index cannot be read or caught up.
+        Probes are of unit length. Sees every change up to `collection.change_number` at least. Cosines are
+        those of the stored int8 codes; equal ones are ordered by key. An empty collection gives empty lists.
+        Raises StorageError when the index cannot be read or caught up.
         """
 
     def drop(self, collection: CollectionKey) -> None:
