@@ -67,7 +67,7 @@ def dequantize(embedding: QuantizedEmbedding) -> NDArray[np.float32]:
 def dequantize_batch(embeddings: Sequence[QuantizedEmbedding]) -> NDArray[np.float32]:
     """The unit vectors that the codes stand for, float32 (n, d); n > 0, all of one dimension.
 
-    The scale drops out: codes are divided by their own length. Raises ValueError where one's codes are all zero.
+    The scale drops out: codes are divided by their own length. Raises ValueError where they are all zero.
     """
     codes = np.frombuffer(b"".join(e.codes for e in embeddings), dtype=np.int8).reshape(len(embeddings), -1)
     decoded = codes.astype(np.float32)
@@ -81,4 +81,5 @@ def _scales(largest: NDArray[np.float64], dimension: int) -> NDArray[np.float64]
     """The ladder's first scale for each largest component. In float32, so that they survive any column."""
     first = RANGE / math.sqrt(dimension)
     steps = np.maximum(np.ceil(np.log2(largest / first)), 0)
-    return np.asarray(np.float64(np.float32(first / LARGEST_CODE)) * np.exp2(steps), dtype=np.float64)
+    scales: NDArray[np.float64] = float(np.float32(first / LARGEST_CODE)) * np.exp2(steps)
+    return scales
