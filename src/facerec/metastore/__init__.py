@@ -1,1 +1,40 @@
 """The truth: collections, faces, users, tags, keys and the change sequence in a relational database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from facerec.config import Settings
+from facerec.db import Database
+from facerec.errors import StorageError
+from facerec.metastore import meta
+from facerec.metastore.migrations import upgrade
+
+__all__ = ["open_at", "open_metastore"]
+
+
+def open_metastore(settings: Settings) -> Database:
+    """Open the database of `settings`, made or migrated to the newest tables where needed.
+
+    Raises StorageError when the folder cannot be made, or the database not be opened or migrated.
+    """
+    return open_at(settings.data_dir)
+
+
+def open_at(folder: Path) -> Database:
+    """Open the SQLite database of a data folder, made or migrated to the newest tables where needed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The data folder {folder} cannot be made: {error.strerror}.") from error
+    database = Database(sa.URL.create("sqlite", database=str(folder.absolute() / "facerec.db")))
+    try:
+        upgrade(database)
+        with database.write() as connection:
+            meta.ensure(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -1,0 +1,114 @@
+"""The relational database: connections and transactions, and nothing of what is stored.
+
+SQLite is set up for durability first: write-ahead log, one fsync a commit (`synchronous=FULL`), `BEGIN
+IMMEDIATE` for writes so that two writers wait for each other instead of failing, and snapshot reads that no
+writer disturbs.
+Several threads and several processes may share one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from facerec.errors import StorageError
+
+BUSY_TIMEOUT_SECONDS = 30.0
+"""How long a writer waits for another one, of this or another process, before it gives up."""
+
+PAGE_SIZE = 8192
+"""Bytes of a page of a new SQLite file."""
+
+MAX_CONNECTIONS = 64
+"""Most connections open at once; a thread needs one while it reads or writes."""
+
+_IMMEDIATE = "facerec_immediate"
+
+
+class Database:
+    """A database by SQLAlchemy URL. Safe to share between threads."""
+
+    def __init__(self, url: str | sa.URL) -> None:
+        """Open `url` (`sqlite:///PATH`). Nothing is read or written before the first transaction."""
+        self.url = sa.make_url(url)
+        arguments: dict[str, Any] = {}
+        if self.url.get_backend_name() == "sqlite":
+            arguments["connect_args"] = {"timeout": BUSY_TIMEOUT_SECONDS}
+        self._engine = sa.create_engine(
+            self.url,
+            pool_size=8,
+            max_overflow=MAX_CONNECTIONS - 8,
+            pool_timeout=BUSY_TIMEOUT_SECONDS,
+            **arguments,
+        )
+        if self.url.get_backend_name() == "sqlite":
+            event.listen(self._engine, "connect", _set_up_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one snapshot and changes nothing. Raises StorageError."""
+        with _translated("read"), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that is committed, on disk, at the end of the block, or undone when the block raises.
+
+        Raises StorageError when the database refuses (full disk, locked for too long, read-only, I/O error);
+        nothing of the block is kept then.
+        """
+        with (
+            _translated("write"),
+            self._engine.connect().execution_options(**{_IMMEDIATE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Close the idle connections; the last one to close a SQLite file folds its log into it."""
+        self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _translated(purpose: str) -> Iterator[None]:
+    """Turn the database's errors into StorageError, without a statement's values: they may be biometric."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StorageError(f"The database could not {purpose}: {error.orig}. Nothing was changed.") from error
+    except sqlite3.Error as error:  # raised bare while a connection is set up
+        raise StorageError(f"The database could not be opened: {error}. Nothing was changed.") from error
+    except SQLAlchemyError as error:
+        raise StorageError(
+            f"The database could not {purpose}: {type(error).__name__}. Nothing was changed."
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Prepare a new connection. The page size acts on a new file alone."""
+    # The driver's own BEGIN comes late and is never IMMEDIATE: transactions are begun by _begin_sqlite.
+    connection.isolation_level = None
+    for pragma in (
+        f"page_size = {PAGE_SIZE}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        # Deleted faces are biometric data: their bytes are overwritten, not merely unlinked.
+        "secure_delete = ON",
+        "cache_size = -16384",
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Begin: a writer takes the write lock at once, so it never fails half-way for a lock it did not get."""
+    immediate = connection.get_execution_options().get(_IMMEDIATE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

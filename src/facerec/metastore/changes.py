@@ -1,0 +1,147 @@
+"""The change sequence of a collection: numbering changes, remembering removals, streaming both to an index.
+
+A change takes its number in the transaction that makes it, and that transaction holds the collection's row.
+So numbers become visible in ascending order: an index that has read up to n has missed nothing before n.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import attrgetter
+
+import sqlalchemy as sa
+
+from facerec.db import Database
+from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange
+from facerec.errors import NotFound
+from facerec.metastore import meta
+from facerec.metastore.tables import collections, deletions, faces, users
+
+BATCH = 4096
+"""Changes read and given on at a time: 2 MB of codes of 512 dimensions."""
+
+_KIND = {EntityKind.FACE: 0, EntityKind.USER: 1}
+_TABLE = {EntityKind.FACE: faces, EntityKind.USER: users}
+
+
+def take_numbers(connection: sa.Connection, collection: CollectionKey, count: int) -> range:
+    """Take the next `count` numbers of a collection's sequence, and its lock until the transaction ends.
+
+    Raises NotFound when the collection has been deleted.
+    """
+    last = connection.scalar(
+        collections.update()
+        .where(collections.c.key == collection, collections.c.name.is_not(None))
+        .values(change_number=collections.c.change_number + count)
+        .returning(collections.c.change_number)
+    )
+    if last is None:
+        raise NotFound("The collection has been deleted.")
+    return range(last - count + 1, last + 1)
+
+
+def remember_removal(
+    connection: sa.Connection, collection: CollectionKey, kind: EntityKind, keys: Sequence[RowKey]
+) -> None:
+    """Note that the vectors of these rows are gone, under new numbers."""
+    if not keys:
+        return
+    numbers = take_numbers(connection, collection, len(keys))
+    connection.execute(
+        deletions.insert(),
+        [
+            {"collection_key": collection, "kind": _KIND[kind], "number": number, "row_key": key}
+            for number, key in zip(numbers, keys, strict=True)
+        ],
+    )
+
+
+class DatabaseFeed:
+    """The database's side of `facerec.vectors.base.ChangeFeed`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def store_id(self) -> str:
+        """Identity of the database. Raises StorageError."""
+        with self._database.read() as connection:
+            return meta.store_id(connection)
+
+    def changes(
+        self, collection: CollectionKey, kind: EntityKind, after: int
+    ) -> Iterator[Sequence[VectorChange]]:
+        """Changes with a number greater than `after`, ascending, in batches; all of one snapshot.
+
+        A row comes with its last change. With `after` = 0 removals are left out: every present vector comes.
+        Raises StorageError.
+        """
+        with self._database.read() as connection:
+            puts = _puts(connection, collection, kind, after)
+            stream = (
+                puts
+                if after == 0
+                else heapq.merge(
+                    puts, _removals(connection, collection, kind, after), key=attrgetter("number")
+                )
+            )
+            while batch := list(islice(stream, BATCH)):
+                yield batch
+
+    def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
+        """Embeddings of the rows that still exist and have one. Raises StorageError."""
+        with self._database.read() as connection:
+            return embeddings(connection, kind, keys)
+
+
+def embeddings(
+    connection: sa.Connection, kind: EntityKind, keys: Sequence[RowKey]
+) -> dict[RowKey, QuantizedEmbedding]:
+    """Embeddings of the rows that still exist and have one."""
+    table = _TABLE[kind]
+    found: dict[RowKey, QuantizedEmbedding] = {}
+    for start in range(0, len(keys), BATCH):
+        rows = connection.execute(
+            sa.select(table.c.key, table.c.scale, table.c.codes).where(
+                table.c.key.in_(keys[start : start + BATCH]), table.c.codes.is_not(None)
+            )
+        )
+        found.update(
+            (RowKey(key), QuantizedEmbedding(codes=codes, scale=scale)) for key, scale, codes in rows
+        )
+    return found
+
+
+def _puts(
+    connection: sa.Connection, collection: CollectionKey, kind: EntityKind, after: int
+) -> Iterator[VectorChange]:
+    """The present vectors with a number greater than `after`."""
+    table = _TABLE[kind]
+    rows = connection.execute(
+        sa.select(table.c.number, table.c.key, table.c.scale, table.c.codes)
+        .where(table.c.collection_key == collection, table.c.number > after, table.c.codes.is_not(None))
+        .order_by(table.c.number)
+        .execution_options(yield_per=BATCH)
+    )
+    for number, key, scale, codes in rows:
+        yield VectorChange(
+            number=number, key=RowKey(key), embedding=QuantizedEmbedding(codes=codes, scale=scale)
+        )
+
+
+def _removals(
+    connection: sa.Connection, collection: CollectionKey, kind: EntityKind, after: int
+) -> Iterator[VectorChange]:
+    """The removals with a number greater than `after`."""
+    rows = connection.execute(
+        sa.select(deletions.c.number, deletions.c.row_key)
+        .where(
+            deletions.c.collection_key == collection,
+            deletions.c.kind == _KIND[kind],
+            deletions.c.number > after,
+        )
+        .order_by(deletions.c.number)
+    )
+    for number, key in rows:
+        yield VectorChange(number=number, key=RowKey(key), embedding=None)

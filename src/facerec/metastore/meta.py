@@ -1,0 +1,39 @@
+"""Facts of the database itself: its identity, and the secret that its pagination tokens are signed with."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+import sqlalchemy as sa
+
+from facerec.errors import StorageError
+from facerec.metastore.tables import meta
+
+STORE_ID = "store_id"
+TOKEN_SECRET = "token_secret"  # noqa: S105 - the name of the row, not the secret
+
+
+def ensure(connection: sa.Connection) -> None:
+    """Give a new database its identity and its secret. A no-op on one that has them."""
+    present = set(connection.scalars(sa.select(meta.c.name)))
+    for name, value in ((STORE_ID, str(uuid.uuid4())), (TOKEN_SECRET, secrets.token_hex(32))):
+        if name not in present:
+            connection.execute(meta.insert().values(name=name, value=value))
+
+
+def store_id(connection: sa.Connection) -> str:
+    """Identity of the database."""
+    return _value(connection, STORE_ID)
+
+
+def token_secret(connection: sa.Connection) -> bytes:
+    """The 32 bytes that pagination tokens are signed with."""
+    return bytes.fromhex(_value(connection, TOKEN_SECRET))
+
+
+def _value(connection: sa.Connection, name: str) -> str:
+    value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
+    if value is None:
+        raise StorageError(f"The database has no {name}: it was not opened by this service, or is damaged.")
+    return str(value)

@@ -1,0 +1,128 @@
+"""The tables. Rows are compact: a face of 512 dimensions has to cost less than 1 KB, indexes included.
+
+Conventions: `key` is a surrogate that is never used twice; a UUID is its 16 bytes; a time is seconds since
+the epoch; `number` is a place in the change sequence of the row's collection.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers INTEGER keys alone (they have 64 bits there); PostgreSQL has to be asked for 64 bits.
+_Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.String(255), nullable=False),
+)
+
+collections = sa.Table(
+    "collections",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    # NULL: deleted, and its rows are being removed in small transactions.
+    sa.Column("name", sa.String(255), unique=True),
+    sa.Column("pack", sa.String(255), nullable=False),
+    sa.Column("contract_id", sa.String(255), nullable=False),
+    sa.Column("model_version", sa.String(64), nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("face_count", sa.BigInteger, nullable=False),
+    sa.Column("user_count", sa.BigInteger, nullable=False),
+    sa.Column("change_number", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("collection_key", _Key, sa.ForeignKey("collections.key"), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("user_id", sa.String(128), nullable=False),
+    sa.Column("face_count", sa.Integer, nullable=False),
+    # The aggregate of the user's faces; NULL while there are none.
+    sa.Column("scale", sa.Double),
+    sa.Column("codes", sa.LargeBinary),
+    sa.UniqueConstraint("collection_key", "user_id"),
+    sa.Index(None, "collection_key", "number"),
+    sqlite_autoincrement=True,
+)
+
+faces = sa.Table(
+    "faces",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("collection_key", _Key, sa.ForeignKey("collections.key"), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("face_id", sa.LargeBinary(16), nullable=False),
+    sa.Column("image_id", sa.LargeBinary(16), nullable=False),
+    sa.Column("external_image_id", sa.String(255)),
+    # Left, top, width, height as four little-endian float32: half the room of four REAL columns.
+    sa.Column("box", sa.LargeBinary(16), nullable=False),
+    sa.Column("confidence", sa.Double, nullable=False),
+    sa.Column("user_key", _Key, sa.ForeignKey("users.key")),
+    sa.Column("scale", sa.Double, nullable=False),
+    sa.Column("codes", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("collection_key", "face_id"),
+    sa.Index(None, "collection_key", "number"),
+    sa.Index(None, "collection_key", "image_id"),
+    sa.Index(
+        "ix_faces_user_key",
+        "user_key",
+        sqlite_where=sa.text("user_key IS NOT NULL"),
+        postgresql_where=sa.text("user_key IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+deletions = sa.Table(
+    "deletions",
+    metadata,
+    sa.Column("collection_key", _Key, sa.ForeignKey("collections.key"), primary_key=True),
+    # 0: a face's vector was removed, 1: a user's.
+    sa.Column("kind", sa.SmallInteger, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("row_key", _Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+tags = sa.Table(
+    "tags",
+    metadata,
+    sa.Column("collection_key", _Key, sa.ForeignKey("collections.key"), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("value", sa.String(256), nullable=False),
+)
+
+client_tokens = sa.Table(
+    "client_tokens",
+    metadata,
+    sa.Column("operation", sa.String(64), primary_key=True),
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("parameters", sa.LargeBinary(32), nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Index(None, "created_at"),
+)
+
+access_keys = sa.Table(
+    "access_keys",
+    metadata,
+    sa.Column("access_key_id", sa.String(128), primary_key=True),
+    sa.Column("label", sa.String(255), nullable=False),
+    sa.Column("sealed_secret", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("revoked_at", sa.Double),
+)
