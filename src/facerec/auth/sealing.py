@@ -1,7 +1,7 @@
 """Sealing of secrets at rest: AES-256-GCM with one master key that lies in a file beside the database.
 
-A copy of the database alone opens no secret. What is sealed is bound to a name (an access key id), so a sealed
-secret can not be put in another one's place.
+A copy of the database alone opens no secret. What is sealed is bound to a name (an access key id), so a
+sealed secret can not be put in another one's place.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Sealer:
         return _FORM + nonce + self._cipher.encrypt(nonce, secret.encode(), name.encode())
 
     def open(self, sealed: bytes, name: str) -> str:
-        """Open what `seal` made for `name`. Raises ConfigurationError where this master key did not seal it."""
+        """Open what `seal` made for `name`. Raises ConfigurationError where another key sealed it."""
         nonce, encrypted = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         try:
             if sealed[:1] != _FORM:
@@ -46,8 +46,10 @@ class Sealer:
             return self._cipher.decrypt(nonce, encrypted, name.encode()).decode()
         except (InvalidTag, ValueError) as error:
             raise ConfigurationError(
-                f"The master key {self._path} does not open the secret of {name}: it is not the key that sealed it, or "
-                "the database is damaged. Put the right key file back, or revoke the access key and create a new one."
+                f"The master key {self._path} does not open the secret of {name}: it is not the key that "
+                f"sealed it, or "
+                "the database is damaged. Put the right key file back, or revoke the access key and "
+                "create a new one."
             ) from error
 
 
@@ -77,8 +79,8 @@ def read_master_key(path: Path) -> Sealer:
 def read_or_create_master_key(path: Path) -> Sealer:
     """Read the master key; where there is none make one, readable by its owner alone.
 
-    Of several processes that do so at once, one makes it and all read that one: the file appears under its name
-    complete or not at all. Raises ConfigurationError when it can not be made or read.
+    Of several processes that do so at once, one makes it and all read that one: the file appears under its
+    name complete or not at all. Raises ConfigurationError when it can not be made or read.
     """
     if not path.exists():
         try:
@@ -91,7 +93,9 @@ def read_or_create_master_key(path: Path) -> Sealer:
 
 def _create(path: Path, content: bytes) -> None:
     """Write a new file durably, mode 0600; leave one that is already there as it is."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600 by contract
+    descriptor, temporary = tempfile.mkstemp(
+        prefix=f".{path.name}.", dir=path.parent
+    )  # mode 0600 by contract
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -1,8 +1,9 @@
-"""AWS Signature Version 4, the server's side: does this request carry a signature that its key and secret give?
+"""AWS Signature Version 4, the server's side: do this key and secret give the signature that this request
+has?
 
 A pure function of the request, the clock and a look-up of secrets. Both forms are read: the `Authorization`
-header and the presigned query. The rules are those of "Signature Version 4 signing process" in the AWS General
-Reference; where a request breaks one, the message is the one AWS's services answer with.
+header and the presigned query. The rules are those of "Signature Version 4 signing process" in the AWS
+General Reference; where a request breaks one, the message is the one AWS's services answer with.
 """
 
 from __future__ import annotations
@@ -91,12 +92,12 @@ def verify(
 ) -> Identity:
     """Check the signature of `request`; who made it.
 
-    `secret_for` gives the secret of an access key id, or None for one that is not (or no longer) good. `now` is in
-    seconds since the epoch. Any region is accepted: one service answers for all.
+    `secret_for` gives the secret of an access key id, or None for one that is not (or no longer) good. `now`
+    is in seconds since the epoch. Any region is accepted: one service answers for all.
 
-    The digest of the body that was received is always part of what is checked, so a signature is good for one body
-    alone; UNSIGNED-PAYLOAD is refused. A session token is accepted and, being signed, can not be altered; keys of
-    this service are permanent and need none.
+    The digest of the body that was received is always part of what is checked, so a signature is good for one
+    body alone; UNSIGNED-PAYLOAD is refused. A session token is accepted and, being signed, can not be
+    altered; keys of this service are permanent and need none.
 
     Raises MissingCredentials, MalformedCredentials, SignatureExpired, UnknownAccessKey or SignatureMismatch.
     """
@@ -132,7 +133,9 @@ def _read_claim(request: SignedRequest, headers: dict[str, list[bytes]]) -> _Cla
     presigned = any(name in query for name in ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"))
     authorizations = headers.get("authorization", [])
     if authorizations and presigned:
-        raise MalformedCredentials("The request is signed both in the Authorization header and in the query; use one.")
+        raise MalformedCredentials(
+            "The request is signed both in the Authorization header and in the query; use one."
+        )
     if presigned:
         return _claim_of_query(query)
     if not authorizations:
@@ -170,7 +173,11 @@ def _claim_of_header(authorization: str, headers: dict[str, list[bytes]]) -> _Cl
     if len(dates) > 1:
         raise MalformedCredentials("The request has more than one date header.")
     return _claim(
-        parts["Credential"], parts["SignedHeaders"], parts["Signature"], dates[0].decode("latin-1"), lifetime=None
+        parts["Credential"],
+        parts["SignedHeaders"],
+        parts["Signature"],
+        dates[0].decode("latin-1"),
+        lifetime=None,
     )
 
 
@@ -183,15 +190,21 @@ def _claim_of_query(query: dict[str, list[str]]) -> _Claim:
             )
         if len(query[name]) > 1:
             raise MalformedCredentials(f"The query-string parameter '{name}' is given more than once.")
-    algorithm, credential, date, expires, signed_headers, signature = (query[name][0] for name in _QUERY_PARAMETERS)
+    algorithm, credential, date, expires, signed_headers, signature = (
+        query[name][0] for name in _QUERY_PARAMETERS
+    )
     if algorithm != ALGORITHM:
         raise MalformedCredentials(f"Unsupported AWS 'algorithm': '{algorithm[:40]}'. Use '{ALGORITHM}'.")
     if not re.fullmatch("[0-9]{1,6}", expires) or not 1 <= int(expires) <= LONGEST_PRESIGNED_SECONDS:
-        raise MalformedCredentials(f"X-Amz-Expires must be a number of seconds from 1 to {LONGEST_PRESIGNED_SECONDS}.")
+        raise MalformedCredentials(
+            f"X-Amz-Expires must be a number of seconds from 1 to {LONGEST_PRESIGNED_SECONDS}."
+        )
     return _claim(credential, signed_headers, signature, date, lifetime=timedelta(seconds=int(expires)))
 
 
-def _claim(credential: str, signed_headers: str, signature: str, date: str, *, lifetime: timedelta | None) -> _Claim:
+def _claim(
+    credential: str, signed_headers: str, signature: str, date: str, *, lifetime: timedelta | None
+) -> _Claim:
     """Read the parts that both forms share."""
     elements = credential.split("/")
     if len(elements) != 5 or not all(elements):
@@ -251,7 +264,8 @@ def _check_scope(claim: _Claim, service: str) -> None:
     """Refuse a key derived for another service or another day."""
     if claim.terminator != TERMINATOR:
         raise SignatureMismatch(
-            f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{claim.terminator[:40]}'."
+            f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not "
+            f"'{claim.terminator[:40]}'."
         )
     if claim.service != service:
         raise SignatureMismatch(f"Credential should be scoped to correct service: '{service}'.")
@@ -274,7 +288,8 @@ def _check_time(claim: _Claim, now: datetime, skew: timedelta) -> None:
     if claim.lifetime is not None:
         if now > claim.signed_at + claim.lifetime:
             raise SignatureExpired(
-                f"Signature expired: {(claim.signed_at + claim.lifetime).strftime(_TIMESTAMP)} is now earlier than "
+                f"Signature expired: {(claim.signed_at + claim.lifetime).strftime(_TIMESTAMP)} is now "
+                f"earlier than "
                 f"{now.strftime(_TIMESTAMP)}"
             )
     elif claim.signed_at < now - skew:
@@ -285,7 +300,7 @@ def _check_time(claim: _Claim, now: datetime, skew: timedelta) -> None:
 
 
 def _check_signed_headers(claim: _Claim, headers: dict[str, list[bytes]]) -> None:
-    """Refuse a signature that leaves out what decides the request's meaning: its host, its date, any x-amz-… header."""
+    """Refuse a signature that leaves out the host, the date or any x-amz-… header."""
     needed = {"host"} | {name for name in headers if name.startswith("x-amz-")}
     if claim.lifetime is None and "x-amz-date" not in headers:
         needed.add("date")
@@ -301,7 +316,9 @@ def _check_declared_digest(request: SignedRequest, headers: dict[str, list[bytes
     """Refuse a request that declares another body than it has, or none (UNSIGNED-PAYLOAD, STREAMING-…)."""
     for value in headers.get("x-amz-content-sha256", []):
         if value.strip().lower() != request.body_sha256.encode():
-            raise SignatureMismatch("The value of x-amz-content-sha256 is not the SHA-256 of the body that was received.")
+            raise SignatureMismatch(
+                "The value of x-amz-content-sha256 is not the SHA-256 of the body that was received."
+            )
 
 
 # --- calculating what the signature should be --------------------------------------------------------
@@ -310,13 +327,15 @@ def _check_declared_digest(request: SignedRequest, headers: dict[str, list[bytes
 def _canonical_request(request: SignedRequest, claim: _Claim, headers: dict[str, list[bytes]]) -> bytes:
     """The bytes whose digest is signed."""
     lines = [request.method.upper().encode(), _canonical_path(request.path), _canonical_query(request.query)]
-    lines += [name.encode("latin-1") + b":" + _canonical_value(headers[name]) for name in claim.signed_headers]
+    lines += [
+        name.encode("latin-1") + b":" + _canonical_value(headers[name]) for name in claim.signed_headers
+    ]
     lines += [b"", ";".join(claim.signed_headers).encode("latin-1"), request.body_sha256.encode()]
     return b"\n".join(lines)
 
 
 def _canonical_path(path: bytes) -> bytes:
-    """The path without dot segments and empty ones, encoded once more than on the wire (every service but S3)."""
+    """The path without dot and empty segments, encoded once more than on the wire (every service but S3)."""
     segments: list[bytes] = []
     for segment in path.split(b"/"):
         if segment == b"..":

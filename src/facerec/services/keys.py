@@ -45,9 +45,9 @@ class _CachedSecret:
 class KeyService:
     """Access keys of one database, their secrets sealed with the master key. Safe to call from many threads.
 
-    Without any key a service is open, which only one that listens on a loopback address may be (`check_address`).
-    Once a key was created, revoked since or not, every request has to be signed: revoking the last key closes a
-    service, it never opens it.
+    Without any key a service is open, which only one that listens on a loopback address may be
+    (`check_address`). Once a key was created, revoked since or not, every request has to be signed: revoking
+    the last key closes a service, it never opens it.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class KeyService:
         self._clock = clock
         self._sealer: Sealer | None = None
         self._secrets: dict[str, _CachedSecret] = {}
+        self._revoked: set[str] = set()
         self._open_until: float | None = 0.0
         self._lock = threading.Lock()
 
@@ -73,7 +74,8 @@ class KeyService:
     def create(self, label: str = "") -> CreatedKey:
         """Make a key. Raises ConfigurationError (master key), StorageError."""
         with self._database.write() as connection:
-            # Where sealed secrets are in use a missing master key is a loss to repair, not a reason for a new one.
+            # While secrets sealed with it are in use, a missing master key is a loss to repair, not to
+            # replace.
             existing = stored_keys.any_active(connection)
             sealer = (read_master_key if existing else read_or_create_master_key)(self._master_key_path)
             access_key_id = "AKIA" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16))
@@ -89,7 +91,9 @@ class KeyService:
         with self._lock:
             self._sealer = sealer
             self._open_until = None
-        return CreatedKey(AccessKey(access_key_id=access_key_id, label=label, created_at=now, revoked_at=None), secret)
+        return CreatedKey(
+            AccessKey(access_key_id=access_key_id, label=label, created_at=now, revoked_at=None), secret
+        )
 
     def list(self) -> list[AccessKey]:
         """Every key, revoked ones too, oldest first."""
@@ -101,15 +105,15 @@ class KeyService:
         with self._database.write() as connection:
             stored_keys.revoke(connection, access_key_id, self._clock())
         with self._lock:
-            self._secrets.pop(access_key_id, None)
+            self._revoked.add(access_key_id)  # for good, so that no look-up under way can bring it back
 
     # --- requests
 
     def check_address(self, host: str) -> str | None:
         """Whether the service may listen on `host`: what to warn of, or None.
 
-        Raises ConfigurationError for an address beyond this machine while there is no key, and for a master key
-        that does not open the keys there are.
+        Raises ConfigurationError for an address beyond this machine while there is no key, and for a master
+        key that does not open the keys there are.
         """
         keys = self.list()
         active = [key for key in keys if key.revoked_at is None]
@@ -123,7 +127,9 @@ class KeyService:
                 "Create one with `facerec keys create`, or listen on 127.0.0.1."
             )
         if keys:
-            return "Every access key is revoked, so every request will be refused: `facerec keys create` makes a new one."
+            return (
+                "Every access key is revoked: requests are refused until `facerec keys create` makes another."
+            )
         return (
             "There is no access key: whoever can connect to this machine's own addresses may use the service. "
             "`facerec keys create` makes one, and from then on every request has to be signed."
@@ -160,6 +166,8 @@ class KeyService:
         """Secret of an active key; None for one that is unknown or revoked."""
         now = time.monotonic()
         with self._lock:
+            if access_key_id in self._revoked:
+                return None
             cached = self._secrets.get(access_key_id)
         if cached is not None and now < cached.until:
             return cached.secret
