@@ -131,7 +131,8 @@ class KeyService:
                 "Every access key is revoked: requests are refused until `facerec keys create` makes another."
             )
         return (
-            "There is no access key: whoever can connect to this machine's own addresses may use the service. "
+            "There is no access key: whoever can connect to this machine's own addresses may use the "
+            "service. "
             "`facerec keys create` makes one, and from then on every request has to be signed."
         )
 
@@ -205,14 +206,15 @@ def is_loopback(host: str) -> bool:
 def _check_host(request: SignedRequest) -> None:
     """Refuse, on an open service, a request made to another name than this machine's own.
 
-    A web page can point a name of its own at 127.0.0.1 and have a browser on this machine send what it likes (DNS
-    rebinding), and a proxy can carry strangers' requests in; both show in the Host header.
+    A web page can point a name of its own at 127.0.0.1 and have a browser on this machine send what it likes
+    (DNS rebinding), and a proxy can carry strangers' requests in; both show in the Host header.
     """
     hosts = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"host"]
     for host in hosts:
         name = re.sub(r":\d*$", "", host)
         if not is_loopback(name):
             raise AccessDenied(
-                f"The service has no access key and answers only requests to this machine's own addresses, not to "
+                f"The service has no access key and answers only requests to this machine's own "
+                f"addresses, not to "
                 f"'{name[:80]}'. Create a key with `facerec keys create`."
             )

@@ -1,0 +1,62 @@
+"""Turns a reference to an image into its encoded bytes, within the limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facerec.config import Settings
+from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image
+from facerec.errors import ImageTooLarge, InvalidImage
+from facerec.images.base import ImageLoader
+from facerec.images.s3 import S3Source
+
+
+class ReferenceLoader:
+    """Loads images of every kind of reference. Safe to call from many threads."""
+
+    def __init__(self, *, max_image_bytes: int, s3: S3Source) -> None:
+        """`max_image_bytes` bounds images that come with a request; those in S3 have their own bound."""
+        self._max_image_bytes = max_image_bytes
+        self._s3 = s3
+
+    def load(self, reference: ImageReference) -> bytes:
+        """The encoded bytes. Raises ImageTooLarge, InvalidImage (empty, no file), InvalidS3Object."""
+        match reference:
+            case InlineImage(data):
+                if len(data) > self._max_image_bytes:
+                    raise ImageTooLarge(_too_large(len(data), self._max_image_bytes))
+            case S3Image():
+                data = self._s3.read(reference)
+            case LocalImage(path):
+                data = self._read_file(path)
+        if not data:
+            raise InvalidImage("The image is empty.")
+        return data
+
+    def _read_file(self, path: Path) -> bytes:
+        """Read a file, which may be as large as an image in S3."""
+        limit = self._s3.max_bytes
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+        except OSError as error:
+            raise InvalidImage(f"The file {path} can not be read: {error.strerror}.") from error
+        if len(data) > limit:
+            raise ImageTooLarge(f"The file {path} has more than {limit} bytes.")
+        return data
+
+
+def open_loader(settings: Settings) -> ImageLoader:
+    """The loader that the settings describe. Connects to nothing before an image in S3 is asked for."""
+    s3 = S3Source(
+        region=settings.aws_region,
+        endpoint_url=settings.s3_endpoint_url,
+        max_bytes=settings.max_s3_image_bytes,
+        connections=settings.threads * 2,
+    )
+    return ReferenceLoader(max_image_bytes=settings.max_image_bytes, s3=s3)
+
+
+def _too_large(size: int, limit: int) -> str:
+    """Say by how much."""
+    return f"Image size is too large: {size} bytes, at most {limit} are accepted."
