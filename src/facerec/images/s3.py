@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
 from facerec.domain import S3Image
 from facerec.errors import ImageTooLarge, InvalidS3Object
@@ -36,7 +31,7 @@ class S3Source:
     def __init__(
         self, *, region: str, endpoint_url: str | None, max_bytes: int, connections: int = 10
     ) -> None:
-        """`max_bytes` bounds an object; `endpoint_url` None means AWS; `connections` are kept open at most."""
+        """`max_bytes` bounds an object; `endpoint_url` None means AWS; at most `connections` stay open."""
         self.max_bytes = max_bytes
         self._region = region
         self._endpoint_url = endpoint_url
@@ -47,15 +42,15 @@ class S3Source:
     def read(self, reference: S3Image) -> bytes:
         """The object's bytes.
 
-        Raises ImageTooLarge above `max_bytes`, told by Content-Length before anything is read, and counted while
-        reading; InvalidS3Object for every way in which the object can not be had.
+        Raises ImageTooLarge above `max_bytes`, told by Content-Length before anything is read, and counted
+        while reading; InvalidS3Object for every way in which the object can not be had.
         """
         arguments = {"Bucket": reference.bucket, "Key": reference.name}
         if reference.version is not None:
             arguments["VersionId"] = reference.version
         try:
             answer: dict[str, Any] = self._client().get_object(**arguments)  # type: ignore[arg-type,assignment]
-            with answer["Body"] as body:
+            with contextlib.closing(answer["Body"]) as body:
                 self._check_size(int(answer["ContentLength"]))
                 chunks, size = [], 0
                 for chunk in body.iter_chunks(CHUNK_BYTES):
@@ -67,11 +62,8 @@ class S3Source:
             code = error.response.get("Error", {}).get("Code", "")
             _log.info("S3 refused an object: %s", code)
             raise InvalidS3Object from error
-        except (IncompleteReadError, ReadTimeoutError, HTTPClientError) as error:
-            _log.warning("S3 did not answer in full: %s", type(error).__name__)
-            raise InvalidS3Object from error
-        except BotoCoreError as error:
-            _log.warning("S3 could not be asked: %s", type(error).__name__)
+        except BotoCoreError as error:  # no credentials, no connection, time-outs, an answer cut short
+            _log.warning("S3 did not give an object: %s", type(error).__name__)
             raise InvalidS3Object from error
 
     def _check_size(self, size: int) -> None:
