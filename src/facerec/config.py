@@ -40,7 +40,9 @@ class Settings(BaseSettings):
 
     # --- the engine
     model_path: str = Field(
-        "dlib", validation_alias="MODEL_PATH", description="Model pack: a name of `facerec packs list`, or a folder."
+        "dlib",
+        validation_alias="MODEL_PATH",
+        description="Model pack: a name of `facerec packs list`, or a folder.",
     )
     runtime: Literal["openvino", "onnxruntime", "auto"] = Field(
         "auto",
@@ -67,21 +69,30 @@ class Settings(BaseSettings):
         description="Confidence (0 to 1) under which a detection is no face; default: the pack's own.",
     )
     max_faces_per_image: int = Field(
-        100, ge=1, le=100, validation_alias="MAX_FACES_PER_IMAGE", description="Most faces looked at in an image."
+        100,
+        ge=1,
+        le=100,
+        validation_alias="MAX_FACES_PER_IMAGE",
+        description="Most faces looked at in an image.",
     )
     max_batch: int = Field(
-        16, ge=1, validation_alias="FACEREC_MAX_BATCH", description="Most faces embedded in one run of the network."
+        16,
+        ge=1,
+        validation_alias="FACEREC_MAX_BATCH",
+        description="Most faces embedded in one run of the network.",
     )
     max_queue: int = Field(
         256,
         ge=1,
         validation_alias="FACEREC_MAX_QUEUE",
-        description="Requests at work or waiting; one more is refused at once (ProvisionedThroughputExceeded).",
+        description="Requests at work or waiting; one more is refused (ProvisionedThroughputExceeded).",
     )
 
     # --- model packs
     packs_dir: Path | None = Field(
-        None, validation_alias="FACEREC_PACKS_DIR", description="Folder of pulled packs; default: packs in the data folder."
+        None,
+        validation_alias="FACEREC_PACKS_DIR",
+        description="Folder of pulled packs; default: packs in the data folder.",
     )
     pack_mirror: str | None = Field(
         None,
@@ -91,10 +102,16 @@ class Settings(BaseSettings):
 
     # --- images
     max_image_bytes: int = Field(
-        5 * MEBIBYTE, ge=1, validation_alias="FACEREC_MAX_IMAGE_BYTES", description="Most bytes of an image sent in a request."
+        5 * MEBIBYTE,
+        ge=1,
+        validation_alias="FACEREC_MAX_IMAGE_BYTES",
+        description="Most bytes of an image sent in a request.",
     )
     max_s3_image_bytes: int = Field(
-        15 * MEBIBYTE, ge=1, validation_alias="FACEREC_MAX_S3_IMAGE_BYTES", description="Most bytes of an image in S3."
+        15 * MEBIBYTE,
+        ge=1,
+        validation_alias="FACEREC_MAX_S3_IMAGE_BYTES",
+        description="Most bytes of an image in S3.",
     )
     max_image_pixels: int = Field(
         100_000_000,
@@ -103,7 +120,16 @@ class Settings(BaseSettings):
         description="Most pixels of an image, as a number or as 1920x1080; checked before decoding.",
     )
     max_body_bytes: int = Field(
-        16 * MEBIBYTE, ge=1, validation_alias="FACEREC_MAX_BODY_BYTES", description="Most bytes of a request's body."
+        16 * MEBIBYTE,
+        ge=1,
+        validation_alias="FACEREC_MAX_BODY_BYTES",
+        description="Most bytes of a request's body.",
+    )
+    body_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        validation_alias="FACEREC_BODY_TIMEOUT_SECONDS",
+        description="Longest time in which the body of a request has to arrive.",
     )
     s3_endpoint_url: str | None = Field(
         None,
@@ -112,17 +138,26 @@ class Settings(BaseSettings):
     )
 
     # --- the AWS door
-    aws_region: str = Field("us-east-1", validation_alias="AWS_REGION", description="Region in ARNs and of S3.")
+    aws_region: str = Field(
+        "us-east-1", validation_alias="AWS_REGION", description="Region in ARNs and of S3."
+    )
     account_id: str = Field(
-        "000000000000", pattern=r"^\d{12}$", validation_alias="FACEREC_ACCOUNT_ID", description="Account number in ARNs."
+        "000000000000",
+        pattern=r"^\d{12}$",
+        validation_alias="FACEREC_ACCOUNT_ID",
+        description="Account number in ARNs.",
     )
     clock_skew_seconds: int = Field(
-        300, ge=0, validation_alias="FACEREC_CLOCK_SKEW_SECONDS", description="Most age or lead of a signed request."
+        300,
+        ge=0,
+        validation_alias="FACEREC_CLOCK_SKEW_SECONDS",
+        description="Most age or lead of a signed request.",
     )
     master_key_file: Path | None = Field(
         None,
         validation_alias="FACEREC_MASTER_KEY_FILE",
-        description="File of the key that seals secrets at rest; default: master.key in the data folder, made at first use.",
+        description="File of the key that seals secrets at rest; default: master.key in the data folder, "
+        "made at first use.",
     )
 
     @field_validator("max_image_pixels", mode="before")

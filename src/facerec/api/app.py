@@ -1,0 +1,108 @@
+"""The HTTP application: what is answered where, and what every request passes on its way."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import facerec
+from facerec.api.health import Health
+from facerec.api.middleware import RequestMiddleware
+from facerec.api.rekognition.app import RekognitionDoor
+from facerec.api.rekognition.service import Service as RekognitionService
+from facerec.db import Database
+from facerec.engine.base import Engine
+from facerec.services.keys import KeyService
+from facerec.vectors.base import VectorStore
+
+THREADS_PER_PROCESSOR = 4
+"""Requests at work at once for each processor: enough to fill a batch while others wait for the disk."""
+
+MOST_WORKERS = 48
+"""Bound on threads at work; the database has connections for these and a few others."""
+
+
+class Service(RekognitionService, Protocol):
+    """The opened service, as `bootstrap` puts it together."""
+
+    @property
+    def engine(self) -> Engine:
+        """What recognises."""
+
+    @property
+    def database(self) -> Database:
+        """The truth."""
+
+    @property
+    def vectors(self) -> VectorStore:
+        """The index derived from it."""
+
+    @property
+    def keys(self) -> KeyService:
+        """Who may come in."""
+
+
+def create_app(service: Service) -> Starlette:
+    """The application of an opened service. It opens and closes nothing itself."""
+    settings = service.settings
+    workers = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_WORKERS)
+    rekognition = RekognitionDoor(service, service.keys.authenticate, workers=workers)
+    health = Health(
+        contract=service.engine.contract, database=service.database, index=type(service.vectors).__name__
+    )
+    return Starlette(
+        routes=[
+            Route("/", rekognition.handle, methods=["POST"]),
+            Route("/", describe, methods=["GET"]),
+            Route("/health", health.handle, methods=["GET"]),
+        ],
+        middleware=[
+            Middleware(RequestMiddleware, body_seconds=settings.body_timeout_seconds, too_slow=too_slow),
+        ],
+        exception_handlers={HTTPException: refuse, Exception: fail},
+    )
+
+
+async def describe(_request: Request) -> Response:
+    """Say what listens here, for a person who opens the address in a browser."""
+    return JSONResponse(
+        {
+            "service": "facerec",
+            "version": facerec.__version__,
+            "description": "Self-hosted face recognition for clients of Amazon Rekognition",
+            "use": "Give this address to an AWS client as its endpoint URL; its requests are POSTed here.",
+            "health": "/health",
+        }
+    )
+
+
+def too_slow(request_id: str) -> Response:
+    """The answer to a request whose body did not arrive in time."""
+    return JSONResponse(
+        {"__type": "RequestTimeoutException", "message": "The request's body did not arrive in time."},
+        status_code=408,
+        headers={"x-amzn-RequestId": request_id},
+    )
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """An address or method that nothing answers to."""
+    assert isinstance(error, HTTPException)  # noqa: S101  (Starlette calls this for no other; narrows the type)
+    if error.status_code == 404:
+        message = f"There is nothing at {request.url.path[:120]!a}. AWS clients POST to /; see also /health."
+    elif error.status_code == 405:
+        message = f"{request.method} is not answered here."
+    else:
+        message = error.detail
+    return JSONResponse({"message": message}, status_code=error.status_code, headers=error.headers)
+
+
+async def fail(_request: Request, _error: Exception) -> Response:
+    """A fault in the service itself; the server logs it with its stack trace."""
+    return JSONResponse({"message": "Internal server error"}, status_code=500)

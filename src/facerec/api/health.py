@@ -1,0 +1,60 @@
+"""Is the service alive? Cheap enough to ask every second: nothing is counted, no table is read."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+import anyio.to_thread
+import sqlalchemy as sa
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+import facerec
+from facerec.db import Database
+from facerec.domain import EmbeddingContract
+from facerec.errors import StorageError
+
+
+class Health:
+    """Answers `GET /health`: 200 while the service can answer requests, 503 while its database does not."""
+
+    def __init__(self, *, contract: EmbeddingContract, database: Database, index: str) -> None:
+        """`index` names the vector store. Probes have threads of their own: a busy service answers too."""
+        self._contract = contract
+        self._database = database
+        self._index = index
+        self._limiter = anyio.CapacityLimiter(2)
+        self._started = time.monotonic()
+
+    async def handle(self, _request: Request) -> Response:
+        """Answer one probe."""
+        database = await anyio.to_thread.run_sync(self._ask_database, limiter=self._limiter)
+        healthy = bool(database["ok"])
+        return JSONResponse(
+            {
+                "status": "ok" if healthy else "unavailable",
+                "version": facerec.__version__,
+                "uptime_seconds": round(time.monotonic() - self._started, 1),
+                "engine": {
+                    "pack": self._contract.pack,
+                    "model_version": self._contract.model_version,
+                    "dimension": self._contract.dimension,
+                },
+                "database": database,
+                "index": {"name": self._index},
+            },
+            status_code=200 if healthy else 503,
+        )
+
+    def _ask_database(self) -> dict[str, object]:
+        """Have the database answer one statement, timed."""
+        started = time.perf_counter()
+        try:
+            with self._database.read() as connection:
+                connection.execute(sa.text("SELECT 1"))
+            ok = True
+        except StorageError:
+            ok = False
+        milliseconds = round((time.perf_counter() - started) * 1000, 2)
+        return {"name": self._database.url.get_backend_name(), "ok": ok, "milliseconds": milliseconds}

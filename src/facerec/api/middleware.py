@@ -1,0 +1,158 @@
+"""What happens to every request, whatever it asks: identified, watched, bounded in time, noted in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from facerec.observability import RequestContext, request_context
+
+REQUEST_ID = "x-amzn-RequestId"
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+LONGEST_LOGGED = 120
+"""Most characters of a path or an operation in the log."""
+
+TooSlow = Callable[[str], Response]
+"""The answer, for a request id, to a request whose body does not arrive in time."""
+
+_log = logging.getLogger("facerec.access")
+
+
+class RequestMiddleware:
+    """Gives each request its id and context, its answer the common headers, and the log a line.
+
+    The context's `caller_gone` is set as soon as the client has closed the connection, so that work not yet
+    begun is left undone.
+    """
+
+    def __init__(self, app: ASGIApp, *, body_seconds: float, too_slow: TooSlow) -> None:
+        """`body_seconds`: how long a request's body may take to arrive, however steadily it trickles."""
+        self._app = app
+        self._body_seconds = body_seconds
+        self._too_slow = too_slow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext()
+        incoming = _Incoming(receive, context, self._body_seconds)
+        outgoing = _Outgoing(send, context.request_id)
+        started = time.perf_counter()
+        try:
+            with request_context(context):
+                await self._app(scope, incoming.receive, _unless(incoming, outgoing.send))
+                if incoming.timed_out and outgoing.status is None:
+                    answer = self._too_slow(context.request_id)
+                    answer.headers["Connection"] = "close"
+                    await answer(scope, receive, outgoing.send)
+                _note(scope, outgoing, incoming, time.perf_counter() - started)
+        finally:
+            context.caller_gone.set()  # whoever still works for this request works for nobody
+            incoming.close()
+
+
+def _unless(incoming: _Incoming, send: Send) -> Send:
+    """`send`, deaf once the body has timed out: what the application then answers is not the true reason."""
+
+    async def guarded(message: Message) -> None:
+        if not incoming.timed_out:
+            await send(message)
+
+    return guarded
+
+
+class _Incoming:
+    """The request's messages: a deadline on the body, and after it a watch on the connection."""
+
+    def __init__(self, receive: Receive, context: RequestContext, body_seconds: float) -> None:
+        self._receive = receive
+        self._context = context
+        self._deadline = time.monotonic() + body_seconds
+        self._gone = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self.timed_out = False
+
+    async def receive(self) -> Message:
+        """The next message for the application; a body too late reads as a connection lost."""
+        if self._watch is not None:
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            self.timed_out = True
+            message = {"type": "http.disconnect"}
+        if message["type"] == "http.disconnect":
+            self._context.caller_gone.set()
+        elif not message.get("more_body", False):
+            self._watch = asyncio.create_task(self._wait_for_disconnect())
+        return message
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._context.caller_gone.set()
+        self._gone.set()
+
+    @property
+    def caller_gone(self) -> bool:
+        """Whether the client went before it had its answer."""
+        return self._context.caller_gone.is_set() and not self.timed_out
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+
+class _Outgoing:
+    """The answer's messages: common headers added, status and size noted."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status: int | None = None
+        self.size = 0
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers.setdefault(REQUEST_ID, self._request_id)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        elif message["type"] == "http.response.body":
+            self.size += len(message.get("body", b""))
+        await self._send(message)
+
+
+def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float) -> None:
+    """One line: who, what kind of request, how it went. Bodies, and so faces and their names, never show."""
+    client = scope.get("client")
+    operation = Headers(scope=scope).get("x-amz-target", "-").rpartition(".")[2]
+    _log.info(
+        "%s %s %r %s %s %d bytes %.1f ms%s",
+        client[0] if client else "-",
+        scope["method"],
+        scope["path"][:LONGEST_LOGGED],
+        ascii(operation[:LONGEST_LOGGED])[1:-1],
+        outgoing.status if outgoing.status is not None else "-",
+        outgoing.size,
+        seconds * 1000,
+        " (the caller had gone)" if incoming.caller_gone else "",
+    )

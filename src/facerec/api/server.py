@@ -1,0 +1,121 @@
+"""The HTTP server: a listening socket, bounds on connections that no application sees, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from facerec.errors import ConfigurationError
+
+HEAD_SECONDS = 15.0
+"""How long a request line with its headers may take to arrive, from the connection or the first byte on."""
+
+HEAD_BYTES = 64 * 1024
+"""Most bytes of a request line with its headers."""
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than load balancers usually do, so that they close first."""
+
+SHUTDOWN_SECONDS = 25
+"""How long requests at work may take to finish once the service is told to stop. Orchestrators wait 30."""
+
+BACKLOG = 2048
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which sets no bound on how long or how large a request's head is."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect the head of a first request."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """Expect the rest of the head that begins."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._stop_expecting()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes of an incomplete head."""
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request's headers are too large.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_expecting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        self.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises ConfigurationError when the address can not be had."""
+    opened: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+    except OSError as error:
+        if opened is not None:
+            opened.close()
+        raise ConfigurationError(f"Can not listen on {host} port {port}: {error.strerror}.") from error
+    return opened
+
+
+def address_of(listening: socket.socket) -> str:
+    """The address that a client on this machine reaches the socket at: http://host:port."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: ASGIApp, listening: socket.socket, *, max_connections: int) -> None:
+    """Answer requests until SIGTERM or SIGINT; then finish the ones at work, within `SHUTDOWN_SECONDS`."""
+    options: dict[str, Any] = {
+        "http": BoundedHttpProtocol,
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "headers": [("Server", "facerec")],
+        "proxy_headers": False,
+        "limit_concurrency": max_connections,
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+        "backlog": BACKLOG,
+    }
+    listening.listen(BACKLOG)
+    uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listening])

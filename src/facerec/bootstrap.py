@@ -1,0 +1,87 @@
+"""Puts the service together from its settings, and takes it apart again in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from facerec.config import Settings
+from facerec.db import Database
+from facerec.engine.base import Engine
+from facerec.images.loader import open_loader
+from facerec.metastore import open_metastore
+from facerec.metastore.changes import DatabaseFeed
+from facerec.services.analysis import AnalysisService
+from facerec.services.collections import CollectionService
+from facerec.services.faces import FaceService
+from facerec.services.keys import KeyService
+from facerec.services.people import PeopleService
+from facerec.vectors.base import VectorStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The opened service: its use cases, and the parts they work with."""
+
+    settings: Settings
+    engine: Engine
+    database: Database
+    vectors: VectorStore
+    collections: CollectionService
+    faces: FaceService
+    people: PeopleService
+    analysis: AnalysisService
+    keys: KeyService
+
+
+@contextlib.contextmanager
+def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterator[Service]:
+    """Open everything; on leaving, close it in reverse.
+
+    `engine` is used (and not closed) in place of the one that the settings name. Raises ConfigurationError,
+    PackError or StorageError when a part can not be opened; the parts opened before it are closed then.
+    """
+    with contextlib.ExitStack() as stack:
+        database = open_metastore(settings)
+        stack.callback(database.close)
+        vectors = _open_vectors(settings, database)
+        stack.callback(vectors.close)
+        if engine is None:
+            engine = _open_engine(settings)
+            stack.callback(engine.close)
+        images = open_loader(settings)
+        yield Service(
+            settings=settings,
+            engine=engine,
+            database=database,
+            vectors=vectors,
+            collections=CollectionService(database, vectors, engine),
+            faces=FaceService(database, vectors, engine, images),
+            people=PeopleService(database, vectors, engine, images),
+            analysis=AnalysisService(engine, images),
+            keys=open_keys(settings, database),
+        )
+
+
+def open_keys(settings: Settings, database: Database) -> KeyService:
+    """The access keys of a database, without the rest of the service: for the command line."""
+    return KeyService(
+        database,
+        master_key_path=settings.master_key_path,
+        clock_skew_seconds=settings.clock_skew_seconds,
+    )
+
+
+def _open_engine(settings: Settings) -> Engine:
+    """The engine of the settings' model pack. Imported here: the networks' runtimes take a second to load."""
+    from facerec.engine.packs.loading import open_engine
+
+    return open_engine(settings)
+
+
+def _open_vectors(settings: Settings, database: Database) -> VectorStore:
+    """The vector store of the settings."""
+    from facerec.vectors.embedded import EmbeddedStore
+
+    return EmbeddedStore(settings.data_dir / "vectors", DatabaseFeed(database))
