@@ -1,0 +1,111 @@
+"""Collections: named, counted, and deleted in small steps so that no writer waits long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from facerec.domain import Collection, CollectionKey, EmbeddingContract
+from facerec.errors import AlreadyExists, NotFound
+from facerec.metastore.tables import collections, deletions, faces, tags, users
+
+
+def insert(
+    connection: sa.Connection, *, name: str, contract: EmbeddingContract, created_at: float
+) -> Collection:
+    """Make an empty collection for embeddings of `contract`. Raises AlreadyExists."""
+    try:
+        connection.execute(
+            collections.insert().values(
+                name=name,
+                pack=contract.pack,
+                contract_id=contract.id,
+                model_version=contract.model_version,
+                dimension=contract.dimension,
+                created_at=created_at,
+                face_count=0,
+                user_count=0,
+                change_number=0,
+            )
+        )
+    except IntegrityError as error:
+        raise AlreadyExists(f"The collection id: {name} already exists") from error
+    return find(connection, name)
+
+
+def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collection:
+    """The collection of that name; with `lock`, kept from other writers until the transaction ends.
+
+    Raises NotFound.
+    """
+    query = sa.select(collections).where(collections.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"The collection id: {name} does not exist")
+    return _collection(row)
+
+
+def pack_of(connection: sa.Connection, key: CollectionKey) -> str:
+    """Name of the model pack that the collection was made with; empty for a deleted collection."""
+    return connection.scalar(sa.select(collections.c.pack).where(collections.c.key == key)) or ""
+
+
+def list_after(connection: sa.Connection, after: int, limit: int) -> list[Collection]:
+    """Up to `limit` collections with a key greater than `after`, oldest first."""
+    query = (
+        sa.select(collections)
+        .where(collections.c.key > after, collections.c.name.is_not(None))
+        .order_by(collections.c.key)
+        .limit(limit)
+    )
+    return [_collection(row) for row in connection.execute(query)]
+
+
+def count(connection: sa.Connection, key: CollectionKey, *, faces: int = 0, users: int = 0) -> None:
+    """Add to the counts of faces and users; negative numbers take away."""
+    connection.execute(
+        collections.update()
+        .where(collections.c.key == key)
+        .values(face_count=collections.c.face_count + faces, user_count=collections.c.user_count + users)
+    )
+
+
+def mark_deleted(connection: sa.Connection, key: CollectionKey) -> None:
+    """Take the collection's name away: from now on it cannot be found, and its name is free."""
+    connection.execute(collections.update().where(collections.c.key == key).values(name=None))
+
+
+def awaiting_removal(connection: sa.Connection) -> list[CollectionKey]:
+    """Deleted collections of which rows are left."""
+    return [
+        CollectionKey(key)
+        for key in connection.scalars(sa.select(collections.c.key).where(collections.c.name.is_(None)))
+    ]
+
+
+def remove_some(connection: sa.Connection, key: CollectionKey, limit: int) -> bool:
+    """Remove up to `limit` rows of a deleted collection; True when nothing of it is left."""
+    for table in (faces, users, deletions, tags):
+        own = sa.select(*table.primary_key.columns).where(table.c.collection_key == key).limit(limit)
+        removed = connection.execute(table.delete().where(sa.tuple_(*table.primary_key.columns).in_(own)))
+        limit -= removed.rowcount
+        if limit <= 0:
+            return False
+    connection.execute(collections.delete().where(collections.c.key == key))
+    return True
+
+
+def _collection(row: sa.Row[Any]) -> Collection:
+    return Collection(
+        key=CollectionKey(row.key),
+        name=row.name,
+        contract_id=row.contract_id,
+        model_version=row.model_version,
+        dimension=row.dimension,
+        created_at=row.created_at,
+        face_count=row.face_count,
+        user_count=row.user_count,
+        change_number=row.change_number,
+    )

@@ -1,0 +1,90 @@
+"""Users of a collection: a name for several faces, and the aggregate vector of those faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from facerec.domain import Collection, EntityKind, QuantizedEmbedding, RowKey, User, UserStatus
+from facerec.errors import Conflict, NotFound
+from facerec.metastore import changes, collections, faces
+from facerec.metastore.tables import users
+
+
+def insert(connection: sa.Connection, collection: Collection, user_id: str) -> None:
+    """Make a user without faces. Raises Conflict when the id is taken."""
+    if _row(connection, collection, user_id) is not None:
+        raise Conflict(f"The user id: {user_id} already exists in the collection: {collection.name}")
+    connection.execute(
+        users.insert().values(collection_key=collection.key, number=0, user_id=user_id, face_count=0)
+    )
+    collections.count(connection, collection.key, users=1)
+
+
+def find(connection: sa.Connection, collection: Collection, user_id: str) -> User:
+    """The user of that id. Raises NotFound."""
+    row = _row(connection, collection, user_id)
+    if row is None:
+        raise NotFound(f"The user id: {user_id} does not exist in the collection: {collection.name}")
+    return _user(row)
+
+
+def of_keys(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> dict[RowKey, User]:
+    """The users of these rows that still exist, by key."""
+    query = sa.select(users).where(users.c.key.in_(keys), users.c.collection_key == collection.key)
+    return {RowKey(row.key): _user(row) for row in connection.execute(query)}
+
+
+def list_after(connection: sa.Connection, collection: Collection, after: str, limit: int) -> list[User]:
+    """Up to `limit` users with an id greater than `after`, in the order of ids."""
+    query = (
+        sa.select(users)
+        .where(users.c.collection_key == collection.key, users.c.user_id > after)
+        .order_by(users.c.user_id)
+        .limit(limit)
+    )
+    return [_user(row) for row in connection.execute(query)]
+
+
+def set_aggregate(
+    connection: sa.Connection,
+    collection: Collection,
+    user: User,
+    *,
+    face_count: int,
+    aggregate: QuantizedEmbedding | None,
+) -> None:
+    """Give a user its number of faces and aggregate vector (None: no faces), under a new change number."""
+    if aggregate is None:
+        changes.remember_removal(connection, collection.key, EntityKind.USER, [user.key])
+        values: dict[str, Any] = {"scale": None, "codes": None}
+    else:
+        (number,) = changes.take_numbers(connection, collection.key, 1)
+        values = {"number": number, "scale": aggregate.scale, "codes": aggregate.codes}
+    connection.execute(users.update().where(users.c.key == user.key).values(face_count=face_count, **values))
+
+
+def delete(connection: sa.Connection, collection: Collection, user: User) -> None:
+    """Delete a user; its faces stay in the collection, nobody's."""
+    faces.associate(connection, faces.keys_of_user(connection, user.key), None)
+    connection.execute(users.delete().where(users.c.key == user.key))
+    if user.face_count:
+        changes.remember_removal(connection, collection.key, EntityKind.USER, [user.key])
+    collections.count(connection, collection.key, users=-1)
+
+
+def _row(connection: sa.Connection, collection: Collection, user_id: str) -> sa.Row[Any] | None:
+    return connection.execute(
+        sa.select(users).where(users.c.collection_key == collection.key, users.c.user_id == user_id)
+    ).one_or_none()
+
+
+def _user(row: sa.Row[Any]) -> User:
+    return User(
+        key=RowKey(row.key),
+        user_id=row.user_id,
+        status=UserStatus.ACTIVE if row.face_count else UserStatus.CREATED,
+        face_count=row.face_count,
+    )

@@ -1,0 +1,82 @@
+"""Use cases that store nothing: detect the faces of an image, compare those of two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facerec.domain import DetectedFace, ImageReference, QualityFilter
+from facerec.engine.base import Engine
+from facerec.errors import InvalidParameter
+from facerec.images.base import ImageLoader
+from facerec.services.selection import by_size, select, select_largest
+
+MAX_TARGET_FACES = 100
+"""Most faces of the target image that a source face is compared with: the largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedFace:
+    """A face of the target image: similarity 0..100 to the source face, and the cosine it comes from."""
+
+    similarity: float
+    cosine: float
+    face: DetectedFace
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The source image's largest face; matches, most similar first; the other faces, largest box first."""
+
+    source: DetectedFace
+    matches: tuple[ComparedFace, ...]
+    unmatched: tuple[DetectedFace, ...]
+
+
+class AnalysisService:
+    """Looks at images. Safe to call from many threads."""
+
+    def __init__(self, engine: Engine, images: ImageLoader) -> None:
+        self._engine = engine
+        self._images = images
+
+    def detect(self, image: ImageReference, attributes: frozenset[str] = frozenset()) -> list[DetectedFace]:
+        """The faces of an image, largest box first, with the attributes asked for; none is no error.
+
+        Raises the errors of images and engine.
+        """
+        picture = self._engine.decode(self._images.load(image))
+        return [found.face for found in by_size(self._engine.detect(picture, attributes))]
+
+    def compare(
+        self,
+        source: ImageReference,
+        target: ImageReference,
+        *,
+        threshold: float = 80.0,
+        quality_filter: QualityFilter = QualityFilter.NONE,
+    ) -> Comparison:
+        """Compare the largest face of `source` with each face of `target` that passes the filter.
+
+        threshold: similarity 0..100 from which a face is a match. Raises InvalidParameter when one of the
+        images has no face that passes the filter, and the errors of images and engine.
+        """
+        source_picture = self._engine.decode(self._images.load(source))
+        target_picture = self._engine.decode(self._images.load(target))
+        own = select_largest(source_picture, self._engine.detect(source_picture), quality_filter).kept
+        others = select(
+            target_picture, self._engine.detect(target_picture), quality_filter, MAX_TARGET_FACES
+        ).kept
+        if not own or not others:
+            raise InvalidParameter
+        probe = self._engine.embed(source_picture, [own[0].found])[0]
+        cosines = self._engine.embed(target_picture, [face.found for face in others]) @ probe
+        compared = [
+            ComparedFace(self._engine.calibration.similarity(float(cosine)), float(cosine), face.found.face)
+            for face, cosine in zip(others, cosines, strict=True)
+        ]
+        matches = [face for face in compared if face.similarity >= threshold]
+        return Comparison(
+            source=own[0].found.face,
+            matches=tuple(sorted(matches, key=lambda face: -face.cosine)),
+            unmatched=tuple(face.face for face in compared if face.similarity < threshold),
+        )

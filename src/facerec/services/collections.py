@@ -1,0 +1,119 @@
+"""Use cases on collections and their tags."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import sqlalchemy as sa
+
+from facerec.db import Database
+from facerec.domain import Collection, CollectionKey, Page
+from facerec.engine.base import Engine
+from facerec.errors import QuotaExceeded
+from facerec.metastore import collections
+from facerec.metastore import tags as tag_rows
+from facerec.services.pagination import PageTokens, page_size
+from facerec.vectors.base import VectorStore
+
+MAX_TAGS = 200
+"""Most tags of a collection."""
+
+DEFAULT_PAGE = 1000
+LARGEST_PAGE = 4096
+
+REMOVAL_STEP = 2000
+"""Rows of a deleted collection removed in one transaction: other writers wait no longer than for that."""
+
+
+class CollectionService:
+    """Makes, describes, lists, tags and deletes collections. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        vectors: VectorStore,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._vectors = vectors
+        self._engine = engine
+        self._clock = clock
+        self._tokens = PageTokens(database)
+
+    def create(self, name: str, tags: Mapping[str, str] | None = None) -> Collection:
+        """Make an empty collection for the engine's embeddings. Raises AlreadyExists, QuotaExceeded."""
+        with self._database.write() as connection:
+            collection = collections.insert(
+                connection, name=name, contract=self._engine.contract, created_at=self._clock()
+            )
+            _put_tags(connection, collection, tags or {})
+        return collection
+
+    def delete(self, name: str) -> None:
+        """Delete a collection with its faces and users: all are gone when this returns. Raises NotFound.
+
+        The name is free at once. When the process dies on the way, the next deletion or `finish_deletions`
+        removes the rest, which nobody can see.
+        """
+        with self._database.write() as connection:
+            collections.mark_deleted(connection, collections.find(connection, name, lock=True).key)
+        self.finish_deletions()
+
+    def finish_deletions(self) -> None:
+        """Remove what is left of deleted collections, in small transactions."""
+        with self._database.read() as connection:
+            keys = collections.awaiting_removal(connection)
+        for key in keys:
+            self._vectors.drop(key)
+            while not self._remove_some(key):
+                pass
+
+    def describe(self, name: str) -> Collection:
+        """The collection of that name. Raises NotFound."""
+        with self._database.read() as connection:
+            return collections.find(connection, name)
+
+    def list(self, *, limit: int | None = None, token: str | None = None) -> Page[Collection]:
+        """A page of the collections, oldest first: `limit` (1000; at most 4096) from where `token` says.
+
+        Raises InvalidPaginationToken.
+        """
+        size = page_size(limit, DEFAULT_PAGE, LARGEST_PAGE)
+        after = self._tokens.read_number(token, "collections")
+        with self._database.read() as connection:
+            found = collections.list_after(connection, after, size + 1)
+        more = len(found) > size
+        items = tuple(found[:size])
+        return Page(items, self._tokens.make(items[-1].key, "collections") if more else None)
+
+    def tag(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set tags, replacing those of the same name. Raises NotFound, QuotaExceeded (200 tags)."""
+        with self._database.write() as connection:
+            _put_tags(connection, collections.find(connection, name, lock=True), tags)
+
+    def untag(self, name: str, keys: Iterable[str]) -> None:
+        """Remove tags; unknown ones are a no-op. Raises NotFound."""
+        with self._database.write() as connection:
+            tag_rows.remove(connection, collections.find(connection, name, lock=True), keys)
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The tags of a collection. Raises NotFound."""
+        with self._database.read() as connection:
+            return tag_rows.read(connection, collections.find(connection, name))
+
+    def _remove_some(self, key: CollectionKey) -> bool:
+        with self._database.write() as connection:
+            return collections.remove_some(connection, key, REMOVAL_STEP)
+
+
+def _put_tags(connection: sa.Connection, collection: Collection, tags: Mapping[str, str]) -> None:
+    """Set tags within the limit on their number."""
+    tag_rows.put(connection, collection, tags)
+    number = len(tag_rows.read(connection, collection))
+    if number > MAX_TAGS:
+        raise QuotaExceeded(
+            f"The collection id: {collection.name} would have {number} tags; at most {MAX_TAGS} are allowed."
+        )

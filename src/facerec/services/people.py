@@ -1,0 +1,405 @@
+"""Use cases on the users of a collection (at the REST door: persons): make, associate faces, search."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+
+from facerec.db import Database
+from facerec.domain import (
+    AssociationFailure,
+    Collection,
+    DetectedFace,
+    EntityKind,
+    Face,
+    ImageReference,
+    Page,
+    QualityFilter,
+    QuantizedEmbedding,
+    User,
+    UserMatch,
+    UserStatus,
+)
+from facerec.engine.base import Engine, Floats
+from facerec.errors import FaceNotInCollection, InvalidParameter, QuotaExceeded
+from facerec.images.base import ImageLoader
+from facerec.metastore import changes, collections, faces, tokens, users
+from facerec.services.access import find_comparable
+from facerec.services.faces import FaceFailure
+from facerec.services.pagination import PageTokens, page_size
+from facerec.services.selection import RejectedFace, select_largest
+from facerec.vectors.base import VectorStore
+from facerec.vectors.quantization import dequantize, dequantize_batch, quantize
+
+MAX_FACES_PER_USER = 100
+
+DEFAULT_MATCHES = 80
+"""Matches of a search that names no number: the service model states no default."""
+
+MOST_MATCHES = 500
+
+DEFAULT_PAGE = 500
+LARGEST_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """Ids of the faces associated or disassociated, the faces that were not, the user's state afterwards."""
+
+    changed: tuple[str, ...]
+    failures: tuple[FaceFailure, ...]
+    status: UserStatus
+
+
+@dataclass(frozen=True, slots=True)
+class UserSearch:
+    """Matches, most similar first. After a search by image also the searched face, if any, and the others."""
+
+    matches: tuple[UserMatch, ...]
+    model_version: str
+    searched: DetectedFace | None = None
+    unsearched: tuple[RejectedFace, ...] = ()
+
+
+class PeopleService:
+    """Manages and searches users. Safe to call from many threads.
+
+    A user's aggregate vector is the normalised mean of its faces' embeddings, made anew in the transaction
+    that changes the faces: a search sees it at once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        vectors: VectorStore,
+        engine: Engine,
+        images: ImageLoader,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._vectors = vectors
+        self._engine = engine
+        self._images = images
+        self._clock = clock
+        self._tokens = PageTokens(database)
+
+    def create(self, collection: str, user_id: str, *, client_token: str | None = None) -> None:
+        """Make a user without faces. Raises NotFound, Conflict (the id is taken), IdempotencyMismatch."""
+        with self._database.write() as connection:
+            target = collections.find(connection, collection, lock=True)
+            request = _Request("CreateUser", client_token, (target.key, user_id), self._clock())
+            if request.recall(connection) is None:
+                users.insert(connection, target, user_id)
+                request.remember(connection, {})
+
+    def delete(self, collection: str, user_id: str, *, client_token: str | None = None) -> None:
+        """Delete a user; its faces stay, nobody's. Raises NotFound, IdempotencyMismatch."""
+        with self._database.write() as connection:
+            target = collections.find(connection, collection, lock=True)
+            request = _Request("DeleteUser", client_token, (target.key, user_id), self._clock())
+            if request.recall(connection) is None:
+                users.delete(connection, target, users.find(connection, target, user_id))
+                request.remember(connection, {})
+
+    def list(self, collection: str, *, limit: int | None = None, token: str | None = None) -> Page[User]:
+        """A page of users in the order of their ids: `limit` (500 at most and by default) from `token` on.
+
+        Raises NotFound, InvalidPaginationToken.
+        """
+        size = page_size(limit, DEFAULT_PAGE, LARGEST_PAGE)
+        with self._database.read() as connection:
+            target = collections.find(connection, collection)
+            after = self._tokens.read_text(token, "users", target.key)
+            found = users.list_after(connection, target, after, size + 1)
+        items = tuple(found[:size])
+        more = self._tokens.make(items[-1].user_id, "users", target.key) if len(found) > size else None
+        return Page(items, more)
+
+    def associate(
+        self,
+        collection: str,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        threshold: float = 75.0,
+        client_token: str | None = None,
+    ) -> Association:
+        """Give faces to a user; those that are its own already are passed over.
+
+        A failure, which stops no other face: not found; another user's; less similar than `threshold`
+        (0..100) to the aggregate that the user has when the call begins, if it has one; no room under 100 (no
+        reason stated). Raises NotFound, ModelMismatch, IdempotencyMismatch, QuotaExceeded when the user
+        was full before.
+        """
+        with self._database.write() as connection:
+            target = find_comparable(connection, collection, self._engine.contract, lock=True)
+            parameters = (target.key, user_id, list(face_ids), threshold)
+            request = _Request("AssociateFaces", client_token, parameters, self._clock())
+            if (outcome := request.recall(connection)) is not None:
+                return _association(outcome)
+            user = users.find(connection, target, user_id)
+            association = self._associate(connection, target, user, face_ids, threshold)
+            request.remember(connection, _outcome(association))
+        return association
+
+    def disassociate(
+        self, collection: str, user_id: str, face_ids: Sequence[str], *, client_token: str | None = None
+    ) -> Association:
+        """Take faces from a user. One that is not there or nobody's, or another user's, is a failure.
+
+        Raises NotFound, IdempotencyMismatch.
+        """
+        with self._database.write() as connection:
+            target = collections.find(connection, collection, lock=True)
+            parameters = (target.key, user_id, list(face_ids))
+            request = _Request("DisassociateFaces", client_token, parameters, self._clock())
+            if (outcome := request.recall(connection)) is not None:
+                return _association(outcome)
+            user = users.find(connection, target, user_id)
+            found = faces.find(connection, target, face_ids)
+            taken: dict[str, Face] = {}
+            failures: list[FaceFailure] = []
+            for face_id in dict.fromkeys(face_ids):
+                face = found.get(face_id)
+                if face is None or face.user_id is None:
+                    failures.append(_failure(face_id, AssociationFailure.FACE_NOT_FOUND))
+                elif face.user_id != user_id:
+                    reason = AssociationFailure.ASSOCIATED_TO_A_DIFFERENT_USER
+                    failures.append(_failure(face_id, reason, user_id=face.user_id))
+                else:
+                    taken[face_id] = face
+            faces.associate(connection, [face.key for face in taken.values()], None)
+            status = _renew_aggregate(connection, target, user) if taken else user.status
+            association = Association(tuple(taken), tuple(failures), status)
+            request.remember(connection, _outcome(association))
+        return association
+
+    def search(
+        self,
+        collection: str,
+        *,
+        user_id: str | None = None,
+        face_id: str | None = None,
+        limit: int | None = None,
+        threshold: float = 80.0,
+    ) -> UserSearch:
+        """Users similar to a stored user, without itself, or to a stored face, its own user included.
+
+        Up to `limit` (80, at most 500); threshold: least similarity 0..100. A user without faces resembles
+        nobody. Raises InvalidParameter unless exactly one of the two ids is given, NotFound,
+        FaceNotInCollection, ModelMismatch, StorageError.
+        """
+        if (user_id is None) == (face_id is None):
+            raise InvalidParameter("Request has invalid parameters: give either UserId or FaceId, not both.")
+        own = None
+        with self._database.read() as connection:
+            target = find_comparable(connection, collection, self._engine.contract)
+            if user_id is not None:
+                own = users.find(connection, target, user_id).key
+                probe = changes.embeddings(connection, EntityKind.USER, [own]).get(own)
+            else:
+                probe = _embedding_of_face(connection, target, str(face_id))
+        if probe is None:
+            return UserSearch((), target.model_version)
+        size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
+        near = self._matches(target, dequantize(probe), size + 1, threshold)
+        matches = tuple(match for match in near if match.user.key != own)[:size]
+        return UserSearch(matches, target.model_version)
+
+    def search_by_image(
+        self,
+        collection: str,
+        image: ImageReference,
+        *,
+        limit: int | None = None,
+        threshold: float = 80.0,
+        quality_filter: QualityFilter = QualityFilter.NONE,
+    ) -> UserSearch:
+        """Users similar to the largest face of an image; no error, and no match, without a face to search.
+
+        Raises NotFound, ModelMismatch, the errors of images and engine, StorageError.
+        """
+        with self._database.read() as connection:
+            find_comparable(connection, collection, self._engine.contract)
+        picture = self._engine.decode(self._images.load(image))
+        selection = select_largest(picture, self._engine.detect(picture), quality_filter)
+        model_version = self._engine.contract.model_version
+        if not selection.kept:
+            return UserSearch((), model_version, None, selection.rejected)
+        found = selection.kept[0].found
+        probe = self._engine.embed(picture, [found])[0]
+        with self._database.read() as connection:
+            target = find_comparable(connection, collection, self._engine.contract)
+        matches = self._matches(target, probe, page_size(limit, DEFAULT_MATCHES, MOST_MATCHES), threshold)
+        return UserSearch(matches, model_version, found.face, selection.rejected)
+
+    def _associate(
+        self,
+        connection: sa.Connection,
+        target: Collection,
+        user: User,
+        face_ids: Sequence[str],
+        threshold: float,
+    ) -> Association:
+        """Associate within the caller's transaction."""
+        found = faces.find(connection, target, face_ids)
+        similarity = self._similarity_to(connection, user, list(found.values()))
+        room = MAX_FACES_PER_USER - user.face_count
+        given: dict[str, Face] = {}
+        failures: list[FaceFailure] = []
+        for face_id in dict.fromkeys(face_ids):
+            face = found.get(face_id)
+            if face is None:
+                failures.append(_failure(face_id, AssociationFailure.FACE_NOT_FOUND))
+            elif face.user_id == user.user_id:
+                continue
+            elif face.user_id is not None:
+                reason = AssociationFailure.ASSOCIATED_TO_A_DIFFERENT_USER
+                failures.append(_failure(face_id, reason, user_id=face.user_id))
+            elif user.face_count >= MAX_FACES_PER_USER:
+                raise QuotaExceeded(
+                    f"The user id: {user.user_id} has {user.face_count} faces, the most a user can have."
+                )
+            elif similarity.get(face_id, 100.0) < threshold:
+                reason = AssociationFailure.LOW_MATCH_CONFIDENCE
+                failures.append(_failure(face_id, reason, confidence=similarity[face_id]))
+            elif len(given) >= room:
+                failures.append(FaceFailure(face_id=face_id))
+            else:
+                given[face_id] = face
+        faces.associate(connection, [face.key for face in given.values()], user.key)
+        status = _renew_aggregate(connection, target, user) if given else user.status
+        return Association(tuple(given), tuple(failures), status)
+
+    def _similarity_to(
+        self, connection: sa.Connection, user: User, candidates: Sequence[Face]
+    ) -> dict[str, float]:
+        """Similarity 0..100 of each face, by id, to the user's aggregate; empty where there is none."""
+        aggregate = changes.embeddings(connection, EntityKind.USER, [user.key]).get(user.key)
+        if aggregate is None or not candidates:
+            return {}
+        stored = changes.embeddings(connection, EntityKind.FACE, [face.key for face in candidates])
+        cosines = dequantize_batch([stored[face.key] for face in candidates]) @ dequantize(aggregate)
+        return {
+            face.face_id: self._engine.calibration.similarity(float(cosine))
+            for face, cosine in zip(candidates, cosines, strict=True)
+        }
+
+    def _matches(
+        self, target: Collection, probe: Floats, limit: int, threshold: float
+    ) -> tuple[UserMatch, ...]:
+        """The users nearest to a unit vector (dimension,), most similar first."""
+        calibration = self._engine.calibration
+        (hits,) = self._vectors.search(
+            target,
+            EntityKind.USER,
+            np.asarray(probe, dtype=np.float32)[None],
+            limit=limit,
+            min_cosine=calibration.cosine(threshold),
+        )
+        with self._database.read() as connection:
+            found = users.of_keys(connection, target, [hit.key for hit in hits])
+        return tuple(
+            UserMatch(calibration.similarity(hit.cosine), hit.cosine, found[hit.key])
+            for hit in hits
+            if hit.key in found
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request that its sender may repeat: the same token with the same parameters gets the same answer."""
+
+    operation: str
+    token: str | None
+    parameters: tuple[object, ...]
+    now: float
+
+    def recall(self, connection: sa.Connection) -> str | None:
+        """What was answered to it; None for a new one, or one without a token. Raises IdempotencyMismatch."""
+        if self.token is None:
+            return None
+        return tokens.recall(connection, self.operation, self.token, parameters=self._digest(), now=self.now)
+
+    def remember(self, connection: sa.Connection, outcome: object) -> None:
+        """Keep the answer (JSON values)."""
+        if self.token is not None:
+            tokens.remember(
+                connection,
+                self.operation,
+                self.token,
+                parameters=self._digest(),
+                outcome=json.dumps(outcome),
+                now=self.now,
+            )
+
+    def _digest(self) -> bytes:
+        return hashlib.sha256(json.dumps(self.parameters).encode()).digest()
+
+
+def _renew_aggregate(connection: sa.Connection, target: Collection, user: User) -> UserStatus:
+    """Make the aggregate of the faces that the user has now; the state that follows from them."""
+    keys = faces.keys_of_user(connection, user.key)
+    stored = changes.embeddings(connection, EntityKind.FACE, keys)
+    aggregate = mean_embedding([stored[key] for key in keys]) if keys else None
+    users.set_aggregate(connection, target, user, face_count=len(keys), aggregate=aggregate)
+    return UserStatus.ACTIVE if keys else UserStatus.CREATED
+
+
+def mean_embedding(embeddings: Sequence[QuantizedEmbedding]) -> QuantizedEmbedding:
+    """The normalised mean of unit vectors, at least one; of vectors that cancel each other, the first."""
+    vectors = dequantize_batch(embeddings).astype(np.float64)
+    mean = vectors.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    if length < 1e-6:
+        return embeddings[0]
+    return quantize((mean / length).astype(np.float32))
+
+
+def _embedding_of_face(connection: sa.Connection, target: Collection, face_id: str) -> QuantizedEmbedding:
+    """The embedding of a stored face. Raises FaceNotInCollection."""
+    face = faces.find(connection, target, [face_id]).get(face_id)
+    if face is None:
+        raise FaceNotInCollection
+    return changes.embeddings(connection, EntityKind.FACE, [face.key])[face.key]
+
+
+def _failure(
+    face_id: str,
+    reason: AssociationFailure,
+    *,
+    user_id: str | None = None,
+    confidence: float | None = None,
+) -> FaceFailure:
+    return FaceFailure(face_id=face_id, user_id=user_id, confidence=confidence, reasons=(reason,))
+
+
+def _outcome(association: Association) -> object:
+    """An association as JSON values, to be remembered."""
+    failures = [[f.face_id, f.user_id, f.confidence, list(f.reasons)] for f in association.failures]
+    return [list(association.changed), failures, association.status]
+
+
+def _association(outcome: str) -> Association:
+    """A remembered association."""
+    changed, failures, status = json.loads(outcome)
+    return Association(
+        tuple(changed),
+        tuple(
+            FaceFailure(
+                face_id=face_id,
+                user_id=user_id,
+                confidence=confidence,
+                reasons=tuple(AssociationFailure(reason) for reason in reasons),
+            )
+            for face_id, user_id, confidence, reasons in failures
+        ),
+        UserStatus(status),
+    )
