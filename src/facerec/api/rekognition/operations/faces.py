@@ -11,9 +11,6 @@ from facerec.api.rekognition.operations.images import DEFAULT_THRESHOLD, image_r
 from facerec.api.rekognition.service import Service
 from facerec.domain import QualityFilter
 
-DEFAULT_MAX_MATCHES = 80
-"""Matches of a search without MaxFaces or MaxUsers. The model names no default; a page that fits a screen."""
-
 
 def index_faces(service: Service, parameters: Mapping[str, Any]) -> shapes.Structure:
     """IndexFaces: the faces that were stored, and those that were not with the reasons."""
@@ -71,7 +68,7 @@ def search_faces(service: Service, parameters: Mapping[str, Any]) -> shapes.Stru
     search = service.faces.search(
         parameters["CollectionId"],
         parameters["FaceId"],
-        limit=parameters.get("MaxFaces", DEFAULT_MAX_MATCHES),
+        limit=parameters.get("MaxFaces"),
         threshold=parameters.get("FaceMatchThreshold", DEFAULT_THRESHOLD),
     )
     return {
@@ -86,7 +83,7 @@ def search_faces_by_image(service: Service, parameters: Mapping[str, Any]) -> sh
     search = service.faces.search_by_image(
         parameters["CollectionId"],
         image_reference(parameters["Image"]),
-        limit=parameters.get("MaxFaces", DEFAULT_MAX_MATCHES),
+        limit=parameters.get("MaxFaces"),
         threshold=parameters.get("FaceMatchThreshold", DEFAULT_THRESHOLD),
         quality_filter=quality_filter(parameters, QualityFilter.NONE),
     )

@@ -7,12 +7,11 @@ from typing import Any
 
 from facerec.api.rekognition import shapes
 from facerec.api.rekognition.operations.collections import page_limit
-from facerec.api.rekognition.operations.faces import DEFAULT_MAX_MATCHES
 from facerec.api.rekognition.operations.images import DEFAULT_THRESHOLD, image_reference, quality_filter
 from facerec.api.rekognition.service import Service
 from facerec.domain import QualityFilter
 from facerec.errors import InvalidParameter
-from facerec.services.people import FaceFailure
+from facerec.services.faces import FaceFailure
 
 DEFAULT_ASSOCIATION_THRESHOLD = 75.0
 """Rekognition's default for AssociateFaces."""
@@ -88,7 +87,7 @@ def search_users(service: Service, parameters: Mapping[str, Any]) -> shapes.Stru
         parameters["CollectionId"],
         user_id=user_id,
         face_id=face_id,
-        limit=parameters.get("MaxUsers", DEFAULT_MAX_MATCHES),
+        limit=parameters.get("MaxUsers"),
         threshold=parameters.get("UserMatchThreshold", DEFAULT_THRESHOLD),
     )
     return {
@@ -104,7 +103,7 @@ def search_users_by_image(service: Service, parameters: Mapping[str, Any]) -> sh
     search = service.people.search_by_image(
         parameters["CollectionId"],
         image_reference(parameters["Image"]),
-        limit=parameters.get("MaxUsers", DEFAULT_MAX_MATCHES),
+        limit=parameters.get("MaxUsers"),
         threshold=parameters.get("UserMatchThreshold", DEFAULT_THRESHOLD),
         quality_filter=quality_filter(parameters, QualityFilter.NONE),
     )
