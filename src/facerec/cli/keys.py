@@ -26,7 +26,7 @@ def create(
     label: Annotated[str, typer.Option(help="What the key is for, to know it by in the list.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Create an access key; its secret is shown this once. From the first key on, requests have to be signed."""
+    """Create an access key; its secret is shown once. From the first one on, requests have to be signed."""
     with _keys() as keys:
         created = keys.create(label)
     if as_json:

@@ -10,8 +10,9 @@ import typer
 
 from facerec.api.app import create_app
 from facerec.api.server import address_of, listen, run
-from facerec.bootstrap import open_service
-from facerec.config import read_settings
+from facerec.bootstrap import open_keys, open_service
+from facerec.config import Settings, read_settings
+from facerec.metastore import open_metastore
 from facerec.observability import configure_logging
 
 CONNECTIONS_PER_REQUEST = 4
@@ -34,13 +35,22 @@ def serve(
         signal.signal(number, _stop)
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
     listening = listen(settings.host, settings.port)
+    warning = _check_access(settings)
+    if warning is not None:
+        _log.warning(warning)
     with listening, open_service(settings) as service:
-        warning = service.keys.check_address(settings.host)
-        if warning is not None:
-            _log.warning(warning)
         address = address_of(listening)
         typer.echo(_greeting(address, service.engine.contract.pack, signed=warning is None))
         run(create_app(service), listening, max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST)
+
+
+def _check_access(settings: Settings) -> str | None:
+    """What to warn of; raises ConfigurationError where the address and the keys do not go together."""
+    database = open_metastore(settings)
+    try:
+        return open_keys(settings, database).check_address(settings.host)
+    finally:
+        database.close()
 
 
 def _stop(_number: int, _frame: object) -> None:
