@@ -136,16 +136,16 @@ SEARCH = {"CollectionId": "c", "FaceId": FACE_ID}
             {"CollectionId": "c", "Tags": {"aws:x": "v"}},
             "'{aws:x=v}'",
             "tags",
-            f"Map keys must satisfy constraint: [{LENGTH} less than or equal to 128, {LENGTH} greater than or "
-            f"equal to 1, {PATTERN} ^(?!aws:){TAG_CLASS}$]",
+            f"Map keys must satisfy constraint: [{LENGTH} less than or equal to 128, {LENGTH} greater than "
+            f"or equal to 1, {PATTERN} ^(?!aws:){TAG_CLASS}$]",
         ),
         (
             "CreateCollection",
             {"CollectionId": "c", "Tags": {"k": "*"}},
             "'{k=*}'",
             "tags",
-            f"Map value must satisfy constraint: [{LENGTH} less than or equal to 256, {LENGTH} greater than or "
-            f"equal to 0, {PATTERN} ^({TAG_CLASS})$]",
+            f"Map value must satisfy constraint: [{LENGTH} less than or equal to 256, {LENGTH} greater than "
+            f"or equal to 0, {PATTERN} ^({TAG_CLASS})$]",
         ),
     ],
 )

@@ -1,0 +1,145 @@
+"""Writes the pages of `docs/` that follow from the code: operations, errors and settings.
+
+`python docs/generate.py` writes them; `tests/unit/test_generated_docs.py` fails when one is stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices
+from pydantic_core import PydanticUndefined
+
+from facerec import errors
+from facerec.api.rekognition import errors as wire
+from facerec.api.rekognition.model import read_model
+from facerec.api.rekognition.operations import OPERATIONS
+from facerec.config import Settings
+
+FOLDER = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
+
+DIFFERENCES = {
+    "AssociateFaces": "The user is `ACTIVE` in the answer: its vector is made in the same transaction.",
+    "CompareFaces": "`OrientationCorrection` members are left out, as AWS does for current models.",
+    "CreateCollection": "A collection stays with the model pack that the service ran when it was made.",
+    "CreateUser": "",
+    "DeleteCollection": "",
+    "DeleteFaces": "",
+    "DeleteUser": "The user's faces stay in the collection.",
+    "DescribeCollection": "",
+    "DetectFaces": "Attributes that the model pack does not judge are left out of the answer.",
+    "DisassociateFaces": "A user without faces is `CREATED` again.",
+    "IndexFaces": (
+        "Attributes that the model pack does not judge are left out. The same image with the same "
+        "`ExternalImageId` gives the same faces again."
+    ),
+    "ListCollections": "`MaxResults` 0 means the default of 1000.",
+    "ListFaces": "`MaxResults` 0 means the default of 1000.",
+    "ListTagsForResource": "Collections alone have tags. Both forms of an ARN are understood.",
+    "ListUsers": "",
+    "SearchFaces": "Sees every face that IndexFaces has answered. 80 matches without `MaxFaces`.",
+    "SearchFacesByImage": "80 matches without `MaxFaces`.",
+    "SearchUsers": "80 matches without `MaxUsers`.",
+    "SearchUsersByImage": "80 matches without `MaxUsers`.",
+    "TagResource": "Collections alone have tags. Both forms of an ARN are understood.",
+    "UntagResource": "Collections alone have tags. Both forms of an ARN are understood.",
+}
+"""What a client may notice, for each offered operation; empty where nothing is known to differ."""
+
+
+OPERATIONS_INTRODUCTION = """
+An operation that is not offered answers `AccessDeniedException` (HTTP 400) with the message `<operation> is not
+offered by this service`. It is an error that the model lists for every operation, so AWS clients raise it as
+their own exception class, and none of them repeats the request.
+
+Every request is checked against every constraint of the model (lengths, ranges, patterns, enumerations), and all
+violations are told at once in one `ValidationException`. Members that the model does not know are ignored. Where
+the model allows both or neither of `Bytes` and `S3Object` in an `Image`, or of `UserId` and `FaceId` in
+SearchUsers, the answer is `InvalidParameterException`.
+
+A tag request for another account's ARN is answered with `AccessDeniedException`; for another region's, or a
+resource that is no collection, with `ResourceNotFoundException`.
+"""
+
+ERRORS_INTRODUCTION = """
+The service raises errors by meaning; this is how the Rekognition door sends them. What AWS clients repeat on
+their own are `ProvisionedThroughputExceededException` and every 500.
+
+The body is `{"__type", "Code", "Logref", "Message"}`; for what AWS's framework answers before an operation begins
+(signatures, JSON, constraints) it is `{"__type", "message"}`. The header `x-amzn-RequestId` has the id under
+which the log tells more. Of an internal error the client learns nothing else.
+"""
+
+SETTINGS_INTRODUCTION = """
+Read once, at start, from the environment and from a file `.env` in the working folder; the environment wins. An
+empty value counts as none.
+"""
+
+
+def operations_page() -> str:
+    """Every operation of the service model, offered or not."""
+    operations = sorted(read_model().operations)
+    rows = [(name, "yes" if name in OPERATIONS else "no", DIFFERENCES.get(name, "")) for name in operations]
+    counted = f"\nOf the {len(operations)} operations of Amazon Rekognition {len(OPERATIONS)} are offered.\n"
+    return _page(
+        "Operations", counted + OPERATIONS_INTRODUCTION, ("Operation", "Offered", "What differs"), rows
+    )
+
+
+def errors_page() -> str:
+    """Every error of the service: its meaning, and how the Rekognition door sends it."""
+    meanings = dict(_meanings())
+    rows = []
+    for error, row in wire.WIRE_ERRORS.items():
+        meaning = meanings.get(error.__name__) or (inspect.getdoc(error) or "").rstrip(".")
+        rows.append((error.__name__, meaning[:1].upper() + meaning[1:], f"`{row.code}`", str(row.status)))
+    return _page("Errors", ERRORS_INTRODUCTION, ("Error", "Meaning", "AWS code", "HTTP status"), rows)
+
+
+def settings_page() -> str:
+    """Every setting: its name in the environment, default and meaning."""
+    rows = []
+    for field in Settings.model_fields.values():
+        alias = field.validation_alias
+        names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        name = " or ".join(f"`{name}`" for name in names)
+        rows.append((name, _default(field.default), field.description or ""))
+    return _page("Settings", SETTINGS_INTRODUCTION, ("Name", "Default", "Meaning"), rows)
+
+
+PAGES = {"operations.md": operations_page, "errors.md": errors_page, "settings.md": settings_page}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+
+
+def _page(title: str, introduction: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A page with one table."""
+    table = [heads, ["---"] * len(heads), *rows]
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in table]
+    return f"# {title}\n\n{NOTE}\n{introduction}\n" + "\n".join(lines) + "\n"
+
+
+def _meanings() -> Iterator[tuple[str, str]]:
+    """Name and meaning of each class in the tree that opens `facerec.errors`."""
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"[ │├└─]*([A-Z]\w+) {2,}(\S.*)", line)
+        if found:
+            yield found[1], found[2]
+
+
+def _default(value: Any) -> str:
+    """A default as the environment would have it; none where the description tells what follows."""
+    return "" if value is None or value is PydanticUndefined else f"`{value}`"
+
+
+if __name__ == "__main__":
+    main()
