@@ -53,31 +53,32 @@ DIFFERENCES = {
 
 
 OPERATIONS_INTRODUCTION = """
-An operation that is not offered answers `AccessDeniedException` (HTTP 400) with the message `<operation> is not
-offered by this service`. It is an error that the model lists for every operation, so AWS clients raise it as
-their own exception class, and none of them repeats the request.
+An operation that is not offered answers `AccessDeniedException` (HTTP 400) with the message `<operation>
+is not offered by this service`. It is an error that the model lists for every operation, so AWS clients
+raise it as their own exception class, and none of them repeats the request.
 
-Every request is checked against every constraint of the model (lengths, ranges, patterns, enumerations), and all
-violations are told at once in one `ValidationException`. Members that the model does not know are ignored. Where
-the model allows both or neither of `Bytes` and `S3Object` in an `Image`, or of `UserId` and `FaceId` in
-SearchUsers, the answer is `InvalidParameterException`.
+Every request is checked against every constraint of the model (lengths, ranges, patterns, enumerations),
+and all violations are told at once in one `ValidationException`. Members that the model does not know are
+ignored. Where the model allows both or neither of `Bytes` and `S3Object` in an `Image`, or of `UserId`
+and `FaceId` in SearchUsers, the answer is `InvalidParameterException`.
 
-A tag request for another account's ARN is answered with `AccessDeniedException`; for another region's, or a
-resource that is no collection, with `ResourceNotFoundException`.
+A tag request for another account's ARN is answered with `AccessDeniedException`; for another region's, or
+a resource that is no collection, with `ResourceNotFoundException`.
 """
 
 ERRORS_INTRODUCTION = """
-The service raises errors by meaning; this is how the Rekognition door sends them. What AWS clients repeat on
-their own are `ProvisionedThroughputExceededException` and every 500.
+The service raises errors by meaning; this is how the Rekognition door sends them. What AWS clients repeat
+on their own are `ProvisionedThroughputExceededException` and every 500.
 
-The body is `{"__type", "Code", "Logref", "Message"}`; for what AWS's framework answers before an operation begins
-(signatures, JSON, constraints) it is `{"__type", "message"}`. The header `x-amzn-RequestId` has the id under
-which the log tells more. Of an internal error the client learns nothing else.
+The body is `{"__type", "Code", "Logref", "Message"}`; for what AWS's framework answers before an
+operation begins (signatures, JSON, constraints) it is `{"__type", "message"}`. The header
+`x-amzn-RequestId` has the id under which the log tells more. Of an internal error the client learns
+nothing else.
 """
 
 SETTINGS_INTRODUCTION = """
-Read once, at start, from the environment and from a file `.env` in the working folder; the environment wins. An
-empty value counts as none.
+Read once, at start, from the environment and from a file `.env` in the working folder; the environment
+wins. An empty value counts as none.
 """
 
 
