@@ -65,15 +65,14 @@ def sign(
         botocore_auth.SigV4Auth(credentials, service, REGION).add_auth(request)
     else:
         FixedQueryAuth(body, credentials, service, REGION, expires=presigned_seconds).add_auth(request)
-    parts = urlsplit(request.url)
+    parts = urlsplit(str(request.url))
     sent = [("Host", parts.netloc)] if "host" not in {name.lower() for name in request.headers} else []
     return SignedRequest(
         method=method,
         path=parts.path.encode(),
         query=parts.query.encode(),
         headers=tuple(
-            (name.encode(), value if isinstance(value, bytes) else value.encode())
-            for name, value in [*sent, *request.headers.items()]
+            (name.encode(), str(value).encode()) for name, value in [*sent, *request.headers.items()]
         ),
         body_sha256=hashlib.sha256(body).hexdigest(),
     )
@@ -328,7 +327,7 @@ def test_malformed_authorization(authorization: str, message: str) -> None:
 
 def test_a_date_that_is_none() -> None:
     with pytest.raises(
-        MalformedCredentials, match="Date must be in ISO-8601 'basic format'. Got 'yesterday'"
+        MalformedCredentials, match=r"Date must be in ISO-8601 'basic format'\. Got 'yesterday'"
     ):
         check(with_header(sign(), "X-Amz-Date", "yesterday"))
 
