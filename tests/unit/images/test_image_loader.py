@@ -1,0 +1,210 @@
+"""Loading from requests and files, and from a real S3 server (moto's) over HTTP."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from facerec.config import read_settings
+from facerec.domain import InlineImage, LocalImage, S3Image
+from facerec.errors import ImageTooLarge, InvalidImage, InvalidS3Object
+from facerec.images.base import ImageLoader
+from facerec.images.loader import open_loader
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "photos"
+AWS_MESSAGE = (
+    r"^Unable to get object metadata from S3\. Check object key, region and/or access permissions\.$"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+
+@pytest.fixture
+def s3(s3_url: str, credentials: None) -> Iterator[S3Client]:
+    client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    yield client
+    for version in client.list_object_versions(Bucket=BUCKET).get("Versions", []):
+        client.delete_object(Bucket=BUCKET, Key=version["Key"], VersionId=version["VersionId"])
+    client.delete_bucket(Bucket=BUCKET)
+    client.close()
+
+
+@pytest.fixture
+def loader(s3_url: str) -> ImageLoader:
+    return open_loader(read_settings(max_image_bytes=1000, max_s3_image_bytes=3000, s3_endpoint_url=s3_url))
+
+
+# --- with the request
+
+
+def test_an_image_of_the_request_comes_back_as_it_is(loader: ImageLoader) -> None:
+    assert loader.load(InlineImage(bytes(1000))) == bytes(1000)
+
+
+def test_an_image_of_the_request_that_is_too_large(loader: ImageLoader) -> None:
+    with pytest.raises(ImageTooLarge, match="1001 bytes, at most 1000"):
+        loader.load(InlineImage(bytes(1001)))
+
+
+def test_an_empty_image(loader: ImageLoader) -> None:
+    with pytest.raises(InvalidImage, match="empty"):
+        loader.load(InlineImage(b""))
+
+
+# --- of a file
+
+
+def test_a_file(loader: ImageLoader, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(bytes(3000))
+    assert loader.load(LocalImage(path)) == bytes(3000)
+
+
+def test_a_file_that_is_too_large(loader: ImageLoader, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(bytes(3001))
+    with pytest.raises(ImageTooLarge, match="more than 3000 bytes"):
+        loader.load(LocalImage(path))
+
+
+def test_a_file_that_is_not_there(loader: ImageLoader, tmp_path: Path) -> None:
+    with pytest.raises(InvalidImage, match=r"none\.jpg can not be read: No such file"):
+        loader.load(LocalImage(tmp_path / "none.jpg"))
+    with pytest.raises(InvalidImage, match="Is a directory"):
+        loader.load(LocalImage(tmp_path))
+
+
+# --- in S3
+
+
+def test_an_object(loader: ImageLoader, s3: S3Client) -> None:
+    s3.put_object(Bucket=BUCKET, Key="albums/ä b.jpg", Body=bytes(3000))
+    assert loader.load(S3Image(BUCKET, "albums/ä b.jpg")) == bytes(3000)
+
+
+def test_a_version_of_an_object(loader: ImageLoader, s3: S3Client) -> None:
+    first = s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"first")["VersionId"]
+    s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"second")
+    assert loader.load(S3Image(BUCKET, "a.jpg", first)) == b"first"
+    assert loader.load(S3Image(BUCKET, "a.jpg")) == b"second"
+
+
+def test_an_object_that_is_too_large(loader: ImageLoader, s3: S3Client) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=bytes(3001))
+    with pytest.raises(ImageTooLarge, match="at most 3000 bytes"):
+        loader.load(S3Image(BUCKET, "a.jpg"))
+
+
+def test_an_empty_object(loader: ImageLoader, s3: S3Client) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"")
+    with pytest.raises(InvalidImage, match="empty"):
+        loader.load(S3Image(BUCKET, "a.jpg"))
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        S3Image(BUCKET, "none.jpg"),
+        S3Image("no-such-bucket", "a.jpg"),
+        S3Image(BUCKET, "a.jpg", "no-such-version"),
+        S3Image("..", "a.jpg"),
+    ],
+    ids=["key", "bucket", "version", "name"],
+)
+def test_objects_that_are_not_there(loader: ImageLoader, s3: S3Client, reference: S3Image) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"a")
+    with pytest.raises(InvalidS3Object, match=AWS_MESSAGE):
+        loader.load(reference)
+
+
+def test_a_server_that_is_not_there() -> None:
+    loader = open_loader(read_settings(s3_endpoint_url=f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(InvalidS3Object, match=AWS_MESSAGE):
+        loader.load(S3Image(BUCKET, "a.jpg"))
+
+
+def test_without_credentials(loader: ImageLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(InvalidS3Object, match=AWS_MESSAGE):
+        loader.load(S3Image(BUCKET, "a.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + bytes(500), InvalidS3Object),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + bytes(500), ImageTooLarge),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", InvalidS3Object),
+    ],
+    ids=["cut off", "declared too large", "forbidden"],
+)
+def test_answers_that_are_not_whole(answer: bytes, error: type[Exception]) -> None:
+    """A server of one answer, then a closed connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        loader = open_loader(read_settings(s3_endpoint_url=f"http://127.0.0.1:{port}"))
+        with pytest.raises(error):
+            loader.load(S3Image(BUCKET, "a.jpg"))
+        server.shutdown(socket.SHUT_RDWR)
