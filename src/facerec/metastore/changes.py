@@ -94,6 +94,12 @@ class DatabaseFeed:
         with self._database.read() as connection:
             return embeddings(connection, kind, keys)
 
+    def collections(self) -> frozenset[CollectionKey]:
+        """Keys of the collections that exist. Raises StorageError."""
+        with self._database.read() as connection:
+            present = sa.select(collections.c.key).where(collections.c.name.is_not(None))
+            return frozenset(CollectionKey(key) for key in connection.scalars(present))
+
 
 def embeddings(
     connection: sa.Connection, kind: EntityKind, keys: Sequence[RowKey]

@@ -61,7 +61,8 @@ def quantize_batch(vectors: NDArray[np.float32]) -> list[QuantizedEmbedding]:
 
 def dequantize(embedding: QuantizedEmbedding) -> NDArray[np.float32]:
     """The unit vector that the codes stand for, float32 (d,). Raises ValueError where all codes are zero."""
-    return dequantize_batch([embedding])[0]
+    vector: NDArray[np.float32] = dequantize_batch([embedding])[0]
+    return vector
 
 
 def dequantize_batch(embeddings: Sequence[QuantizedEmbedding]) -> NDArray[np.float32]:

@@ -1,0 +1,150 @@
+"""The folder of snapshots: which collections have one, and that none outlives what it was made of."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from pathlib import Path
+
+from facerec.domain import CollectionKey, EntityKind
+from facerec.errors import StorageError
+from facerec.vectors import snapshot
+from facerec.vectors.base import ChangeFeed
+from facerec.vectors.index import CollectionIndex
+from facerec.vectors.snapshot import Identity, UnusableSnapshotError
+
+SNAPSHOT_DIMENSION = 256
+"""Largest dimension of which a snapshot is kept. Disk space is the reason: a face has to cost less than 1 KB
+in all, and a second copy of 512 bytes of codes would go beyond that."""
+
+_ABANDONED_SECONDS = 3600.0
+"""Age at which an unfinished file is nobody's: another process may be writing a younger one."""
+
+_SNAPSHOT_NAME = re.compile(rf"(\d+)-({'|'.join(EntityKind)}){re.escape(snapshot.SUFFIX)}")
+
+_log = logging.getLogger(__name__)
+
+
+class Archive:
+    """Snapshots of indexes. Safe to use from many threads; several processes may share the folder.
+
+    What goes wrong with a file is logged and never raised: a snapshot only saves time.
+    """
+
+    def __init__(self, folder: Path, feed: ChangeFeed, snapshot_from: int) -> None:
+        """Make the folder where it is missing, and rid it of what is nobody's. Raises StorageError."""
+        self._folder = folder
+        self._feed = feed
+        self._snapshot_from = snapshot_from
+        self._store_id = feed.store_id()
+        self._names = threading.Lock()  # of the names in the folder, and of the two fields below
+        self._saved: dict[Identity, int] = {}
+        self._forgotten: set[CollectionKey] = set()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._clean_up()
+        except OSError as error:
+            raise StorageError(f"The index folder {folder} cannot be used: {error}") from error
+
+    def load(self, index: CollectionIndex, newest: int) -> bool:
+        """Fill an empty index from its snapshot; the caller holds its `turn`. False where none can be used.
+
+        newest: the collection's change number. A snapshot beyond it is of a database that went back in time.
+        """
+        identity = self._identity(index)
+        try:
+            parts, number = snapshot.read(self._folder, identity)
+            if number > newest:
+                raise UnusableSnapshotError(f"it knows change {number}, the database only {newest}")
+        except FileNotFoundError:
+            return False
+        except (OSError, UnusableSnapshotError) as error:
+            _log.warning("Snapshot %s is not used, the index is built anew: %s", identity.file_name, error)
+            self.discard(index)
+            return False
+        index.restore(parts, number)
+        with self._names:
+            self._saved[identity] = number
+        return True
+
+    def due(self, index: CollectionIndex) -> bool:
+        """Whether enough has changed since the last snapshot that a new one is worth its writing."""
+        return self._kept(index) and index.unsaved >= max(self._snapshot_from, len(index) // 4)
+
+    def save(self, index: CollectionIndex) -> None:
+        """Write the index as it is now, if it has changed since it was last written."""
+        identity = self._identity(index)
+        with index.turn:
+            number, removals = index.built, index.removals
+            parts = list(index.contents()) if self._kept(index) else None
+            index.unsaved = 0
+        if self._saved.get(identity) == number:
+            return
+        if parts is None:
+            self.discard(index)
+            return
+        try:
+            unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
+            with self._names:
+                # What was removed or dropped while the file was written must not come back to disk.
+                if index.removals == removals and self._wanted(index.collection):
+                    snapshot.put_in_place(unfinished, identity)
+                    self._saved[identity] = number
+                else:
+                    unfinished.unlink()
+        except (OSError, StorageError) as error:
+            _log.warning("The index was not saved to %s: %s", self._folder / identity.file_name, error)
+
+    def discard(self, index: CollectionIndex) -> None:
+        """Remove the index's snapshot: it holds vectors that have been removed, or cannot be used."""
+        self._remove(self._identity(index))
+
+    def forget(self, collection: CollectionKey) -> None:
+        """Remove what there is of a deleted collection, and keep nothing of it again."""
+        with self._names:
+            self._forgotten.add(collection)
+        for kind in EntityKind:
+            self._remove(Identity(self._store_id, collection, kind, 0))
+
+    def _remove(self, identity: Identity) -> None:
+        """Remove a snapshot that may be there."""
+        with self._names:
+            self._saved.pop(identity, None)
+            try:
+                (self._folder / identity.file_name).unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("Snapshot %s could not be removed: %s", identity.file_name, error)
+
+    def _kept(self, index: CollectionIndex) -> bool:
+        """Whether an index like this has a snapshot."""
+        return index.dimension <= SNAPSHOT_DIMENSION and len(index) >= self._snapshot_from
+
+    def _wanted(self, collection: CollectionKey) -> bool:
+        """Whether the collection still exists, as far as this process and the database know."""
+        return collection not in self._forgotten and collection in self._feed.collections()
+
+    def _clean_up(self) -> None:
+        """Remove snapshots of collections that are gone, and files that a killed process left unfinished."""
+        present = self._feed.collections()
+        for path in self._folder.iterdir():
+            name = _SNAPSHOT_NAME.fullmatch(path.name)
+            if name:
+                gone = int(name[1]) not in present
+            else:
+                gone = path.name.endswith(snapshot.UNFINISHED_SUFFIX) and _age(path) > _ABANDONED_SECONDS
+            if gone:
+                path.unlink(missing_ok=True)
+
+    def _identity(self, index: CollectionIndex) -> Identity:
+        """What a snapshot of the index has to be of."""
+        return Identity(self._store_id, index.collection, index.kind, index.dimension)
+
+
+def _age(path: Path) -> float:
+    """Seconds since the file was last written; 0 where it has just gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

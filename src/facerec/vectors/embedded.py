@@ -1,0 +1,181 @@
+"""The vector store inside the process: exact search over int8 codes in memory, derived from the database.
+
+A collection is loaded on its first use, from its snapshot and the changes since, or wholly from the database
+(about four seconds a million vectors). Nothing in the folder is needed: whatever of it is lost, damaged or of
+another database is built again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.domain import Collection, CollectionKey, EntityKind, VectorHit
+from facerec.errors import StorageError
+from facerec.vectors import verification
+from facerec.vectors.archive import Archive
+from facerec.vectors.base import ChangeFeed
+from facerec.vectors.index import CollectionIndex
+
+SNAPSHOT_FROM = 10_000
+"""Vectors from which a snapshot is kept: fewer come from the database in a few hundredths of a second."""
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedStore:
+    """Implements `facerec.vectors.base.VectorStore` for this process; several may share the folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        feed: ChangeFeed,
+        *,
+        threads: int = 1,
+        memory_limit: int | None = None,
+        snapshot_from: int = SNAPSHOT_FROM,
+    ) -> None:
+        """Open the store; cheap, whatever it holds.
+
+        folder: for snapshots; made where it is missing. threads: processors that scan, all searches together.
+        memory_limit: bytes of vectors above which the collections longest unused leave memory (None: never).
+        snapshot_from: vectors from which a collection gets a snapshot. Raises StorageError.
+        """
+        self._feed = feed
+        self._threads = threads
+        self._memory_limit = memory_limit
+        self._archive = Archive(folder, feed, snapshot_from)
+        # FAISS would take every processor for each batch; the pool's threads are all it gets.
+        self._pool = ThreadPoolExecutor(
+            threads, "vectors", initializer=faiss.omp_set_num_threads, initargs=(1,)
+        )
+        self._saver = ThreadPoolExecutor(1, "vectors-save")
+        self._lock = threading.Lock()  # of the two fields below
+        self._indexes: OrderedDict[tuple[CollectionKey, EntityKind], CollectionIndex] = OrderedDict()
+        self._closed = False
+
+    def search(
+        self,
+        collection: Collection,
+        kind: EntityKind,
+        probes: NDArray[np.float32],
+        *,
+        limit: int,
+        min_cosine: float,
+    ) -> list[list[VectorHit]]:
+        """See `VectorStore.search`. ValueError: probes not (Q, dimension), or limit < 1."""
+        if probes.ndim != 2 or probes.shape[1] != collection.dimension or limit < 1:
+            raise ValueError(
+                f"a search takes probes (Q, {collection.dimension}) and a limit of 1 or more; "
+                f"got {probes.shape} and {limit}"
+            )
+        index = self._current(collection, kind)
+        return index.search(
+            probes.astype(np.float32, copy=False), limit, min_cosine, pool=self._pool, jobs=self._threads
+        )
+
+    def drop(self, collection: CollectionKey) -> None:
+        """See `VectorStore.drop`."""
+        with self._lock:
+            for kind in EntityKind:
+                self._indexes.pop((collection, kind), None)
+        self._archive.forget(collection)
+
+    def status(self, collection: Collection, kind: EntityKind) -> tuple[int, int]:
+        """See `VectorStore.status`: as it stands in memory or else on disk, without catching up."""
+        index = self._index(collection, kind)
+        with index.turn:
+            self._load(index, collection)
+            return len(index), index.built
+
+    def verify(self, collection: Collection, kind: EntityKind) -> list[str]:
+        """See `VectorStore.verify`. Reads the whole collection, and holds up its catching up meanwhile."""
+        index = self._current(collection, kind)
+        with index.turn:
+            return verification.differences(index, self._feed)
+
+    def close(self) -> None:
+        """See `VectorStore.close`. Later calls raise StorageError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            indexes = list(self._indexes.values())
+            self._indexes.clear()
+        self._saver.shutdown(wait=True)
+        for index in indexes:
+            self._archive.save(index)
+        self._pool.shutdown(wait=True)
+
+    def _index(self, collection: Collection, kind: EntityKind) -> CollectionIndex:
+        """The collection's index, empty at its first use, now the last to leave memory."""
+        key = (collection.key, kind)
+        with self._lock:
+            if self._closed:
+                raise StorageError("The vector store has been closed.")
+            index = self._indexes.get(key)
+            if index is None:
+                index = self._indexes[key] = CollectionIndex(collection.key, kind, collection.dimension)
+            self._indexes.move_to_end(key)
+            return index
+
+    def _current(self, collection: Collection, kind: EntityKind) -> CollectionIndex:
+        """The index, with every change up to the collection's change number at least."""
+        index = self._index(collection, kind)
+        if index.built >= collection.change_number:
+            return index
+        with index.turn:
+            removals = index.removals
+            loaded = self._load(index, collection)
+            index.catch_up(self._feed, collection.change_number)
+            if loaded and kind is EntityKind.FACE and _miscounts(index, collection):
+                _log.warning("The snapshot of collection %d is of another past; built anew.", collection.key)
+                self._archive.discard(index)
+                index.clear()
+                index.catch_up(self._feed, collection.change_number)
+            if index.removals != removals:
+                self._archive.discard(index)
+        if self._archive.due(index):
+            self._save_later(index)
+        self._evict()
+        return index
+
+    def _load(self, index: CollectionIndex, collection: Collection) -> bool:
+        """Read the snapshot of an index that has nothing yet; the caller holds its `turn`."""
+        return index.built == 0 and self._archive.load(index, collection.change_number)
+
+    def _evict(self) -> None:
+        """Let the collections longest unused go until the limit holds; the last one used stays."""
+        if self._memory_limit is None:
+            return
+        leaving: list[CollectionIndex] = []
+        with self._lock:
+            held = sum(index.nbytes for index in self._indexes.values())
+            while held > self._memory_limit and len(self._indexes) > 1:
+                _, index = self._indexes.popitem(last=False)
+                held -= index.nbytes
+                leaving.append(index)
+        for index in leaving:
+            self._save_later(index)
+
+    def _save_later(self, index: CollectionIndex) -> None:
+        """Save in the background."""
+        index.unsaved = 0
+        with self._lock:
+            if not self._closed:
+                self._saver.submit(self._archive.save, index)
+
+
+def _miscounts(index: CollectionIndex, collection: Collection) -> bool:
+    """Whether the index, as of the very change that `collection` is as of, holds another number of faces.
+
+    So a snapshot is found out that was made after changes which the database lost, going back to a copy.
+    """
+    return index.built == collection.change_number and len(index) != collection.face_count

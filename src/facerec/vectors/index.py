@@ -1,0 +1,214 @@
+"""The index of one collection's faces or users: segments, kept equal to the database by its changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange, VectorHit
+from facerec.errors import StorageError
+from facerec.vectors.base import ChangeFeed
+from facerec.vectors.locking import SharedLock
+from facerec.vectors.segment import Candidates, Rows, Segment
+
+DECIMALS = 6
+"""Cosines are rounded to this, far below the codes' own error, so that equal codes tie and ties go by key."""
+
+_GROUP_CELLS = 2_000_000
+"""Most candidates held at once: a large batch of probes with a large limit goes in groups."""
+
+_SPARE = 16
+_MOST_SPARE = 1024
+
+
+class CollectionIndex:
+    """Exact nearest neighbours by cosine over int8 codes. Safe to use from many threads.
+
+    `turn` is held by whoever changes the index or needs it not to change; searches take only the shared lock,
+    so they run together, and beside the reading of a catch-up, which holds them up while rows are moved in.
+    """
+
+    def __init__(self, collection: CollectionKey, kind: EntityKind, dimension: int) -> None:
+        self.collection = collection
+        self.kind = kind
+        self.dimension = dimension
+        self.turn = threading.Lock()
+        self.built = 0
+        """Change number up to which the index equals the database, at least."""
+        self.unsaved = 0
+        """Rows changed since the index was last handed over to be written to disk."""
+        self.removals = 0
+        """Times that rows were taken out."""
+        self._lock = SharedLock()
+        self._segments: list[Segment] = []
+        self._largest_key = -1
+
+    def __len__(self) -> int:
+        """Vectors held."""
+        return sum(len(s) for s in self._segments)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the vectors."""
+        return sum(s.nbytes for s in self._segments)
+
+    # --- keeping up
+
+    def catch_up(self, feed: ChangeFeed, number: int) -> None:
+        """Take in all changes up to `number` at least; the caller holds `turn`. Raises StorageError."""
+        if self.built < number:
+            self.refresh(feed, number)
+
+    def refresh(self, feed: ChangeFeed, number: int = 0) -> None:
+        """Take in all changes there are, `number` being known as one; the caller holds `turn`.
+
+        Raises StorageError.
+        """
+        reached = max(self.built, number)
+        try:
+            for batch in feed.changes(self.collection, self.kind, self.built):
+                self._apply(batch)
+                reached = max(reached, batch[-1].number)
+        except BaseException:
+            if self.built == 0:
+                # Read from the start the feed leaves removals out, so what a broken reading left must go.
+                self.clear()
+            raise
+        # Only now: in between, a row whose later change is still to come may be missing.
+        self.built = reached
+
+    def clear(self) -> None:
+        """Forget everything; the caller holds `turn`."""
+        with self._lock.writing():
+            self._segments = []
+            self._largest_key = -1
+            self.built = 0
+
+    def restore(self, rows: Iterable[Rows], number: int) -> None:
+        """Fill an empty index with the rows as of change `number`; the caller holds `turn`."""
+        with self._lock.writing():
+            for part in rows:
+                self._append(part)
+        self.built = number
+
+    def contents(self) -> Iterator[Rows]:
+        """Copies of all rows, part by part; the caller holds `turn`."""
+        for segment in self._segments:
+            yield Rows(segment.scale, segment.keys.copy(), segment.codes())
+
+    def _apply(self, changes: Sequence[VectorChange]) -> None:
+        """Take in a batch: what was there under the changed keys goes, what was put comes."""
+        last = {change.key: change.embedding for change in changes}
+        keys = np.fromiter(last, dtype=np.int64, count=len(last))
+        puts: dict[float, list[tuple[RowKey, QuantizedEmbedding]]] = {}
+        for key, embedding in last.items():
+            if embedding is not None:
+                puts.setdefault(embedding.scale, []).append((key, embedding))
+        arrays = [self._rows(scale, entries) for scale, entries in puts.items()]
+        with self._lock.writing():
+            known = keys[keys <= self._largest_key]
+            if len(known) and sum(s.remove(known) for s in self._segments):
+                self.removals += 1
+                self._segments = [s for s in self._segments if len(s)]
+            for rows in arrays:
+                self._append(rows)
+        self.unsaved += len(last)
+
+    def _rows(self, scale: float, entries: list[tuple[RowKey, QuantizedEmbedding]]) -> Rows:
+        """The entries as arrays. Raises StorageError, naming a row, for codes that no vector has."""
+        for key, embedding in entries:
+            if len(embedding.codes) != self.dimension or not any(embedding.codes):
+                raise StorageError(
+                    f"The embedding of {self.kind} row {key} of collection {self.collection} is damaged: "
+                    f"{len(embedding.codes)} bytes where {self.dimension}, not all of them zero, belong."
+                )
+        keys = np.fromiter((key for key, _ in entries), dtype=np.int64, count=len(entries))
+        codes = np.frombuffer(b"".join([embedding.codes for _, embedding in entries]), dtype=np.int8)
+        return Rows(scale, keys, codes.reshape(len(entries), self.dimension))
+
+    def _append(self, rows: Rows) -> None:
+        """Put rows where there is room among the segments of their scale, and into new ones."""
+        scale, keys, codes = rows
+        while len(keys):
+            segment = next((s for s in self._segments if s.scale == scale and len(s) < s.capacity), None)
+            if segment is None:
+                segment = Segment(self.dimension, scale)
+                self._segments.append(segment)
+            room = segment.capacity - len(segment)
+            segment.append(keys[:room], codes[:room])
+            self._largest_key = max(self._largest_key, int(keys[:room].max()))
+            keys, codes = keys[room:], codes[room:]
+
+    # --- searching
+
+    def search(
+        self, probes: NDArray[np.float32], limit: int, min_cosine: float, *, pool: Executor, jobs: int
+    ) -> list[list[VectorHit]]:
+        """See `VectorStore.search`. The scan runs on `pool`, in up to `jobs` parts."""
+        with self._lock.reading():
+            segments = len(self._segments)
+            if segments == 0:
+                return [[] for _ in probes]
+            # The best rows may lie in one segment or all over: this finds most, and the bounds tell the rest.
+            count = min(limit * 5 // 4, 4 * limit // segments) + _SPARE
+            return self._search(probes, limit, min_cosine, count, pool, jobs)
+
+    def _search(
+        self,
+        probes: NDArray[np.float32],
+        limit: int,
+        min_cosine: float,
+        count: int,
+        pool: Executor,
+        jobs: int,
+    ) -> list[list[VectorHit]]:
+        """Take `count` candidates of each segment; again with more for the probes they do not settle."""
+        group = max(_GROUP_CELLS // (count * len(self._segments)), 1)
+        answers: list[list[VectorHit]] = []
+        unsettled: list[int] = []
+        for start in range(0, len(probes), group):
+            part = np.ascontiguousarray(probes[start : start + group])
+            keys, cosines, bounds = self._scan(part, count, pool, jobs)
+            for row in range(len(part)):
+                answer = _best(keys[row], cosines[row], limit, min_cosine)
+                worst = answer[-1].cosine if len(answer) == limit else min_cosine
+                # A row that ties with the worst may have a smaller key, so "no better" does not settle it.
+                if bounds[row] >= worst and count < limit * 16 + _MOST_SPARE:
+                    unsettled.append(start + row)
+                answers.append(answer)
+        if unsettled:
+            better = self._search(probes[unsettled], limit, min_cosine, count * 4, pool, jobs)
+            for place, answer in zip(unsettled, better, strict=True):
+                answers[place] = answer
+        return answers
+
+    def _scan(self, probes: NDArray[np.float32], count: int, pool: Executor, jobs: int) -> Candidates:
+        """The candidates of all segments side by side."""
+        shares = [self._segments[start::jobs] for start in range(min(jobs, len(self._segments)))]
+        found = [
+            candidates
+            for share in pool.map(lambda segments: [s.search(probes, count) for s in segments], shares)
+            for candidates in share
+        ]
+        return Candidates(
+            np.concatenate([c.keys for c in found], axis=1),
+            np.concatenate([c.cosines for c in found], axis=1),
+            np.max([c.bounds for c in found], axis=0),
+        )
+
+
+def _best(
+    keys: NDArray[np.int64], cosines: NDArray[np.float32], limit: int, min_cosine: float
+) -> list[VectorHit]:
+    """The best of a probe's candidates (n,), at most `limit`, none below `min_cosine`."""
+    rounded = np.clip(np.round(cosines.astype(np.float64), DECIMALS), -1.0, 1.0)
+    wanted = np.flatnonzero(rounded >= min_cosine)
+    order = wanted[np.lexsort((keys[wanted], -rounded[wanted]))][:limit]
+    return [
+        VectorHit(RowKey(key), cosine)
+        for key, cosine in zip(keys[order].tolist(), rounded[order].tolist(), strict=True)
+    ]
