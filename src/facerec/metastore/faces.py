@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Collection as Several
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -58,15 +57,13 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
 
 def find(connection: sa.Connection, collection: Collection, face_ids: Iterable[str]) -> dict[str, Face]:
     """The faces of these ids that the collection holds, by face id."""
-    query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.face_id.in_(_binary(face_ids)))
+    query = _SELECT.where(faces.c.collection_key == collection.key, _among(face_ids))
     return {face.face_id: face for _, face in _read(connection, collection, query)}
 
 
 def taken(connection: sa.Connection, collection: Collection, face_ids: Iterable[str]) -> set[str]:
     """Those of the ids that faces of the collection have."""
-    query = sa.select(faces.c.face_id).where(
-        faces.c.collection_key == collection.key, faces.c.face_id.in_(_binary(face_ids))
-    )
+    query = sa.select(faces.c.face_id).where(faces.c.collection_key == collection.key, _among(face_ids))
     return {str(uuid.UUID(bytes=value)) for value in connection.scalars(query)}
 
 
@@ -89,24 +86,30 @@ def of_image(
 
 
 def list_after(
+    connection: sa.Connection, collection: Collection, after: int, limit: int
+) -> list[tuple[int, Face]]:
+    """Up to `limit` faces with a change number greater than `after`, with that number, in its order."""
+    query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.number > after)
+    return _read(connection, collection, query.order_by(faces.c.number).limit(limit))
+
+
+def list_some(
     connection: sa.Connection,
     collection: Collection,
-    after: int,
-    limit: int,
     *,
     user_id: str | None = None,
-    face_ids: Several[str] | None = None,
+    face_ids: Iterable[str] | None = None,
 ) -> list[tuple[int, Face]]:
-    """Up to `limit` faces with a change number greater than `after`, with that number, in its order.
-
-    user_id, face_ids: only the faces of that user, with one of those ids.
-    """
-    query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.number > after)
+    """The faces of a user, with one of some ids, or both; with their change number, in its order."""
+    query = _SELECT.where(faces.c.collection_key == collection.key)
     if user_id is not None:
-        query = query.where(users.c.user_id == user_id)
-    if face_ids is not None:
-        query = query.where(faces.c.face_id.in_(_binary(face_ids)))
-    return _read(connection, collection, query.order_by(faces.c.number).limit(limit))
+        # By the user's row: its few faces are found by their own index, not by a scan of the collection.
+        user = sa.select(users.c.key).where(
+            users.c.collection_key == collection.key, users.c.user_id == user_id
+        )
+        query = _SELECT.where(faces.c.user_key == user.scalar_subquery())
+    found = _read(connection, collection, query if face_ids is None else query.where(_among(face_ids)))
+    return sorted(found, key=lambda numbered: numbered[0])
 
 
 def keys_of_user(connection: sa.Connection, user: RowKey) -> list[RowKey]:
@@ -129,17 +132,17 @@ def delete(connection: sa.Connection, collection: Collection, keys: Sequence[Row
         collections.count(connection, collection.key, faces=-len(keys))
 
 
-def _binary(face_ids: Iterable[str]) -> list[bytes]:
-    """The ids as they are stored; what is no face id is left out, for no face has it."""
-    found = []
+def _among(face_ids: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Whether a row has one of the ids; what is no face id is left out, for no face has it."""
+    values = []
     for face_id in face_ids:
         try:
             value = uuid.UUID(face_id)
         except ValueError:
             continue
         if str(value) == face_id:
-            found.append(value.bytes)
-    return found
+            values.append(value.bytes)
+    return faces.c.face_id.in_(values)
 
 
 def _read(connection: sa.Connection, collection: Collection, query: sa.Select[Any]) -> list[tuple[int, Face]]:

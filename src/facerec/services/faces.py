@@ -25,7 +25,7 @@ from facerec.domain import (
     QualityFilter,
 )
 from facerec.engine.base import Engine, Floats, Picture
-from facerec.errors import FaceNotInCollection, NoFaceInImage, QuotaExceeded
+from facerec.errors import FaceNotInCollection, NoFaceInImage, NotFound, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces
 from facerec.observability import current_request
@@ -180,7 +180,11 @@ class FaceService:
             target = collections.find(connection, collection)
             scope = ("faces", target.key, user_id, wanted)
             after = self._tokens.read_number(token, *scope)
-            found = faces.list_after(connection, target, after, size + 1, user_id=user_id, face_ids=wanted)
+            if user_id is None and wanted is None:
+                found = faces.list_after(connection, target, after, size + 1)
+            else:
+                some = faces.list_some(connection, target, user_id=user_id, face_ids=wanted)
+                found = [numbered for numbered in some if numbered[0] > after]
         page = found[:size]
         more = self._tokens.make(page[-1][0], *scope) if len(found) > size else None
         return FaceListing(Page(tuple(face for _, face in page), more), target.model_version)
@@ -277,6 +281,8 @@ class FaceService:
         current_request().check()
         with self._database.write() as connection:
             present = find_comparable(connection, target.name, self._engine.contract, lock=True)
+            if present.key != target.key:
+                raise NotFound(f"The collection id: {target.name} was deleted, and made anew, meanwhile")
             # Another request may have stored the same image meanwhile.
             stored |= _stored_before(connection, present, fresh, image_id, external_image_id)
             taken = faces.taken(connection, present, ids.values())

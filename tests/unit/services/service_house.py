@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from facerec.db import Database
@@ -20,7 +20,7 @@ from facerec.domain import (
     RowKey,
     VectorHit,
 )
-from facerec.engine.fake import FakeEngine
+from facerec.engine.fake import FakeEngine, FakeFace, draw
 from facerec.metastore import open_at
 from facerec.metastore.changes import DatabaseFeed
 from facerec.services.analysis import AnalysisService
@@ -117,8 +117,14 @@ def build(database: Database, engine: FakeEngine, clock: Clock, *, max_faces: in
     )
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    database = open_at(tmp_path)
-    yield build(database, FakeEngine(), Clock())
+@contextmanager
+def open_house(folder: Path, *, max_faces: int = 1000) -> Iterator[House]:
+    """A house with a new database in the folder."""
+    database = open_at(folder)
+    yield build(database, FakeEngine(), Clock(), max_faces=max_faces)
     database.close()
+
+
+def picture(*identities: str | FakeFace, variation: int = 0) -> InlineImage:
+    """An image of these people, the first the largest."""
+    return InlineImage(draw(*identities, variation=variation))

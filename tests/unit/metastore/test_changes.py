@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stored import CONTRACT, add, new_face, open_stored, remove
+
+from facerec.db import Database
+from facerec.domain import Collection, EntityKind, QuantizedEmbedding, RowKey
+from facerec.errors import NotFound
+from facerec.metastore import changes, collections, faces, open_at, users
+from facerec.metastore.changes import DatabaseFeed
+
+Stored = tuple[Database, Collection]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[Stored]:
+    with open_stored(tmp_path) as opened:
+        yield opened
+
+
+def read(
+    stored: Stored, kind: EntityKind, after: int = 0
+) -> list[tuple[int, RowKey, QuantizedEmbedding | None]]:
+    database, collection = stored
+    return [
+        (change.number, change.key, change.embedding)
+        for batch in DatabaseFeed(database).changes(collection.key, kind, after)
+        for change in batch
+    ]
+
+
+def last_number(stored: Stored) -> int:
+    database, collection = stored
+    with database.read() as connection:
+        return collections.find(connection, collection.name).change_number
+
+
+def test_every_face_takes_the_next_number(stored: Stored) -> None:
+    add(*stored, 1, 2)
+    add(*stored, 3)
+    assert [(number, embedding) for number, _, embedding in read(stored, EntityKind.FACE)] == [
+        (1, new_face(1).embedding),
+        (2, new_face(2).embedding),
+        (3, new_face(3).embedding),
+    ]
+    assert last_number(stored) == 3
+
+
+def test_a_removal_comes_as_a_change_to_an_index_that_has_seen_the_face(stored: Stored) -> None:
+    add(*stored, 1, 2)
+    keys = [key for _, key, _ in read(stored, EntityKind.FACE)]
+    remove(*stored, 1)
+    add(*stored, 3)
+    later = read(stored, EntityKind.FACE, after=2)
+    assert [(number, embedding) for number, _, embedding in later] == [(3, None), (4, new_face(3).embedding)]
+    assert later[0][1] == keys[0]
+
+
+def test_a_new_index_reads_present_vectors_alone(stored: Stored) -> None:
+    add(*stored, 1, 2)
+    remove(*stored, 1)
+    assert [number for number, _, _ in read(stored, EntityKind.FACE)] == [2]
+
+
+def test_a_collection_keeps_to_its_own_changes(stored: Stored) -> None:
+    database, collection = stored
+    add(database, collection, 1)
+    with database.write() as connection:
+        other = collections.insert(connection, name="other", contract=CONTRACT, created_at=1.0)
+    add(database, other, 2)
+    remove(database, other, 2)
+    assert [number for number, _, _ in read(stored, EntityKind.FACE)] == [1]
+    assert read(stored, EntityKind.FACE, after=1) == []
+    assert last_number(stored) == 1
+
+
+def test_users_share_the_sequence_and_come_in_their_own_stream(stored: Stored) -> None:
+    database, collection = stored
+    add(*stored, 1)
+    with database.write() as connection:
+        users.insert(connection, collection, "ann")
+        user = users.find(connection, collection, "ann")
+        users.set_aggregate(connection, collection, user, face_count=1, aggregate=new_face(1).embedding)
+    assert read(stored, EntityKind.USER) == [(2, user.key, new_face(1).embedding)]
+    with database.write() as connection:
+        users.set_aggregate(connection, collection, user, face_count=0, aggregate=None)
+    assert read(stored, EntityKind.USER) == []
+    assert read(stored, EntityKind.USER, after=2) == [(3, user.key, None)]
+    with database.write() as connection:
+        users.set_aggregate(connection, collection, user, face_count=1, aggregate=new_face(2).embedding)
+    assert read(stored, EntityKind.USER, after=2) == [
+        (3, user.key, None),
+        (4, user.key, new_face(2).embedding),
+    ]
+    assert [number for number, _, _ in read(stored, EntityKind.FACE)] == [1]
+
+
+def test_long_streams_come_in_batches_in_order(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "BATCH", 4)
+    database, collection = stored
+    add(*stored, *range(10))
+    remove(*stored, 0, 5)
+    batches = list(DatabaseFeed(database).changes(collection.key, EntityKind.FACE, 3))
+    assert [[change.number for change in batch] for batch in batches] == [[4, 5, 7, 8], [9, 10, 11, 12]]
+
+
+def test_a_stream_is_one_snapshot(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "BATCH", 2)
+    database, collection = stored
+    add(*stored, 1, 2, 3, 4)
+    stream = DatabaseFeed(database).changes(collection.key, EntityKind.FACE, 0)
+    first = next(stream)
+    remove(*stored, 3)
+    add(*stored, 5)
+    rest = [change.number for batch in stream for change in batch]
+    assert [change.number for change in first] + rest == [1, 2, 3, 4]
+    assert [number for number, _, _ in read(stored, EntityKind.FACE, after=4)] == [5, 6]
+
+
+def test_an_index_that_follows_writers_never_misses_a_change(stored: Stored) -> None:
+    database, collection = stored
+    feed = DatabaseFeed(database)
+    index: dict[RowKey, QuantizedEmbedding] = {}
+    seen = 0
+
+    def catch_up() -> None:
+        nonlocal seen
+        for batch in feed.changes(collection.key, EntityKind.FACE, seen):
+            for change in batch:
+                assert change.number > seen
+                seen = change.number
+                if change.embedding is None:
+                    index.pop(change.key, None)
+                else:
+                    index[change.key] = change.embedding
+
+    def write(start: int) -> None:
+        for number in range(start, start + 30):
+            add(database, collection, number * 2, number * 2 + 1)
+            if number % 2:
+                remove(database, collection, number * 2)
+
+    writers = [threading.Thread(target=write, args=(start,)) for start in (0, 100, 200)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        catch_up()
+    catch_up()
+    present = {key: embedding for _, key, embedding in read(stored, EntityKind.FACE) if embedding is not None}
+    assert index == present
+    assert len(present) == 3 * 45
+    assert seen == last_number(stored)
+
+
+def test_embeddings_of_rows_that_are_gone_are_left_out(stored: Stored) -> None:
+    database, _ = stored
+    add(*stored, 1, 2)
+    keys = [key for _, key, _ in read(stored, EntityKind.FACE)]
+    remove(*stored, 2)
+    assert DatabaseFeed(database).embeddings(EntityKind.FACE, keys) == {keys[0]: new_face(1).embedding}
+
+
+def test_a_deleted_collection_takes_no_change(stored: Stored) -> None:
+    database, collection = stored
+    with database.write() as connection:
+        collections.mark_deleted(connection, collection.key)
+    with pytest.raises(NotFound):
+        add(*stored, 1)
+
+
+def test_keys_are_never_used_again(stored: Stored) -> None:
+    database, collection = stored
+    add(*stored, 1, 2)
+    keys = [key for _, key, _ in read(stored, EntityKind.FACE)]
+    remove(*stored, 1, 2)
+    add(*stored, 3)
+    assert read(stored, EntityKind.FACE)[0][1] > max(keys)
+    with database.write() as connection:
+        collections.mark_deleted(connection, collection.key)
+        assert collections.remove_some(connection, collection.key, 1000)
+        again = collections.insert(connection, name="album", contract=CONTRACT, created_at=1.0)
+    assert again.key > collection.key
+
+
+def test_two_databases_have_two_identities(stored: Stored, tmp_path: Path) -> None:
+    database, _ = stored
+    other = open_at(tmp_path / "other")
+    assert DatabaseFeed(database).store_id() == DatabaseFeed(database).store_id()
+    assert DatabaseFeed(database).store_id() != DatabaseFeed(other).store_id()
+    other.close()
+
+
+def test_a_face_comes_back_as_it_was_stored(stored: Stored) -> None:
+    database, collection = stored
+    add(*stored, 7)
+    new = new_face(7)
+    with database.read() as connection:
+        face = faces.find(connection, collection, [new.face_id])[new.face_id]
+    assert (face.face_id, face.image_id, face.external_image_id) == (new.face_id, new.image_id, None)
+    assert (face.box, face.confidence, face.model_version, face.user_id) == (new.box, 99.5, "1.0", None)

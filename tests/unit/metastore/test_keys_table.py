@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facerec.db import Database
+from facerec.domain import AccessKey
+from facerec.errors import AlreadyExists, NotFound
+from facerec.metastore import keys, open_at
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = open_at(tmp_path)
+    yield database
+    database.close()
+
+
+def test_a_key_is_found_with_its_sealed_secret(database: Database) -> None:
+    with database.write() as connection:
+        assert not keys.any_active(connection)
+        keys.insert(connection, access_key_id="AK1", sealed_secret=b"\0sealed", label="door", created_at=5.0)
+        found = keys.find(connection, "AK1")
+        assert keys.any_active(connection)
+        assert keys.find(connection, "AK2") is None
+    assert found is not None
+    assert found.key == AccessKey(access_key_id="AK1", label="door", created_at=5.0, revoked_at=None)
+    assert found.sealed_secret == b"\0sealed"
+    assert "sealed" not in repr(found).replace("sealed_secret", "")
+
+
+def test_an_id_is_given_once(database: Database) -> None:
+    with database.write() as connection:
+        keys.insert(connection, access_key_id="AK1", sealed_secret=b"1", label="", created_at=1.0)
+        with pytest.raises(AlreadyExists, match="AK1"):
+            keys.insert(connection, access_key_id="AK1", sealed_secret=b"2", label="", created_at=2.0)
+
+
+def test_a_revoked_key_stays_listed_and_is_not_active(database: Database) -> None:
+    with database.write() as connection:
+        keys.insert(connection, access_key_id="B", sealed_secret=b"1", label="", created_at=2.0)
+        keys.insert(connection, access_key_id="A", sealed_secret=b"1", label="", created_at=1.0)
+        keys.revoke(connection, "A", 10.0)
+        keys.revoke(connection, "A", 20.0)
+        assert [(key.access_key_id, key.revoked_at) for key in keys.list_keys(connection)] == [
+            ("A", 10.0),
+            ("B", None),
+        ]
+        assert keys.any_active(connection)
+        keys.revoke(connection, "B", 30.0)
+        assert not keys.any_active(connection)
+        with pytest.raises(NotFound, match="C"):
+            keys.revoke(connection, "C", 1.0)

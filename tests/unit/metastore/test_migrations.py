@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from facerec.db import Database
+from facerec.metastore import migrations, open_at
+from facerec.metastore.tables import metadata
+
+
+def tables(database: Database) -> set[str]:
+    with database.read() as connection:
+        return set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+
+
+def test_the_migrations_lead_to_the_tables_of_the_code(tmp_path: Path) -> None:
+    database = open_at(tmp_path)
+    assert tables(database) == set(metadata.tables)
+    migrations.check(database)
+    database.close()
+
+
+def test_the_migrations_can_be_undone_and_done_again(tmp_path: Path) -> None:
+    database = open_at(tmp_path)
+    migrations.downgrade(database, "base")
+    assert tables(database) == set()
+    migrations.upgrade(database)
+    assert tables(database) == set(metadata.tables)
+    database.close()
+
+
+def test_opening_again_keeps_what_is_stored(tmp_path: Path) -> None:
+    with open_at(tmp_path / "new" / "folder").write() as connection:
+        connection.execute(metadata.tables["meta"].insert().values(name="mark", value="kept"))
+    again = open_at(tmp_path / "new" / "folder")
+    with again.read() as connection:
+        value = connection.scalar(sa.text("select value from meta where name = 'mark'"))
+    assert value == "kept"
+    again.close()
+
+
+def test_processes_that_start_together_make_one_database(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from facerec.metastore import open_at; "
+        "from facerec.metastore.changes import DatabaseFeed; "
+        "database = open_at(pathlib.Path(sys.argv[1])); "
+        "print(DatabaseFeed(database).store_id()); database.close()"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    answers = [process.communicate() for process in started]
+    assert [errors for _, errors in answers] == [""] * 4
+    assert len({identity for identity, _ in answers}) == 1

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from facerec.db import Database
+from facerec.errors import StorageError
+
+TABLE = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String), sa.Column("bulk", sa.LargeBinary))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", patience=0.2)
+    with database.write() as connection:
+        TABLE.create(connection)
+    yield database
+    database.close()
+
+
+def names(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list(connection.scalars(sa.select(TABLE.c.name).order_by(TABLE.c.name)))
+
+
+def test_a_write_is_kept_and_a_failed_one_is_not(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(TABLE.insert().values(name="kept"))
+
+    def fail() -> None:
+        with database.write() as connection:
+            connection.execute(TABLE.insert().values(name="undone"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert names(database) == ["kept"]
+
+
+def test_every_connection_is_durable(database: Database) -> None:
+    with database.read() as connection:
+        values = {
+            pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+            for pragma in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "page_size")
+        }
+    assert values == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "page_size": 8192,
+    }
+
+
+def test_a_read_sees_one_snapshot_while_others_write(database: Database) -> None:
+    with database.read() as reader:
+        before = reader.scalar(sa.select(sa.func.count()).select_from(TABLE))
+        with database.write() as writer:
+            writer.execute(TABLE.insert().values(name="later"))
+        after = reader.scalar(sa.select(sa.func.count()).select_from(TABLE))
+    assert (before, after) == (0, 0)
+    assert names(database) == ["later"]
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(TABLE.insert().values(name="first"))
+    with database.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    def fill() -> None:
+        with database.write() as connection:
+            for index in range(50):
+                connection.execute(TABLE.insert().values(name=f"second {index}", bulk=bytes(4000)))
+
+    with pytest.raises(StorageError, match="full"):
+        fill()
+    assert names(database) == ["first"]
+
+
+def test_a_file_that_may_not_grow_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> None:
+    program = f"""
+import resource, signal, sqlalchemy as sa
+from facerec.db import Database
+from facerec.errors import StorageError
+database = Database("sqlite:///{tmp_path / "small.db"}")
+with database.write() as connection:
+    connection.exec_driver_sql("create table things (bulk blob)")
+    connection.exec_driver_sql("insert into things values (zeroblob(10))")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    with database.write() as connection:
+        for _ in range(100):
+            connection.exec_driver_sql("insert into things values (zeroblob(10000))")
+except StorageError as error:
+    print(error)
+with database.read() as connection:
+    print(connection.exec_driver_sql("select count(*) from things").scalar())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    message, count = done.stdout.splitlines()
+    assert "could not write" in message
+    assert count == "1"
+
+
+def test_a_lock_that_is_not_given_up_is_a_storage_error(database: Database, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="locked"), database.write():
+        pytest.fail("the block must not run without the lock")
+    assert names(database) == []
+    other.close()
+    with database.write() as connection:
+        connection.execute(TABLE.insert().values(name="afterwards"))
+    assert names(database) == ["afterwards"]
+
+
+def test_a_file_that_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database" * 1000)
+    database = Database(f"sqlite:///{tmp_path / 'text.db'}")
+    with pytest.raises(StorageError, match="not a database"), database.read() as connection:
+        connection.exec_driver_sql("select 1 from sqlite_master")
+
+
+def test_a_missing_folder_is_a_storage_error(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'nowhere' / 'test.db'}")
+    with pytest.raises(StorageError, match="unable to open"), database.write():
+        pytest.fail("there is nothing to write to")
+
+
+def test_an_error_does_not_tell_the_values_of_its_statement(database: Database) -> None:
+    with pytest.raises(StorageError) as caught, database.write() as connection:
+        connection.execute(sa.text("insert into nowhere values (:v)"), {"v": "a secret"})
+    assert "a secret" not in str(caught.value)
+
+
+def test_writers_in_many_threads_lose_nothing(database: Database) -> None:
+    def work(thread: int) -> None:
+        for index in range(20):
+            with database.write() as connection:
+                connection.execute(TABLE.insert().values(name=f"{thread:02} {index:02}"))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names(database) == [f"{thread:02} {index:02}" for thread in range(8) for index in range(20)]
