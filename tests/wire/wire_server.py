@@ -1,0 +1,83 @@
+"""A whole service on a loopback port: real HTTP, use cases and database; the networks alone are not real."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import orjson
+import uvicorn
+from botocore.config import Config
+from shape_samples import differences
+
+from facerec.api.app import create_app
+from facerec.api.rekognition.model import read_model
+from facerec.bootstrap import Service, open_service
+from facerec.config import read_settings
+from facerec.engine.fake import FakeEngine
+
+if TYPE_CHECKING:
+    from mypy_boto3_rekognition import RekognitionClient
+    from mypy_boto3_rekognition.type_defs import ImageTypeDef
+
+MODEL = read_model()
+REGION, ACCOUNT = "eu-central-1", "123456789012"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service at work, and where."""
+
+    service: Service
+    url: str
+
+    def client(self, **options: Any) -> RekognitionClient:
+        """A boto3 client that tries once, and holds every answer against the service model."""
+        client = boto3.client(
+            "rekognition",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="AKIDEXAMPLE",
+            aws_secret_access_key="secret",
+            config=Config(retries={"total_max_attempts": 1}, **options),
+        )
+        client.meta.events.register("before-parse.rekognition", _check_answer)
+        return client
+
+
+def inline(data: bytes) -> ImageTypeDef:
+    """The `Image` structure of some bytes."""
+    return {"Bytes": data}
+
+
+def _check_answer(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    """botocore overlooks what it does not know; here an answer has to fit the model to the letter."""
+    if response_dict["status_code"] == 200:
+        found = differences(
+            MODEL.operations[operation_model.name].output, orjson.loads(response_dict["body"])
+        )
+        assert not found, found
+
+
+@contextlib.contextmanager
+def running(folder: Path, *, engine: FakeEngine | None = None, **overrides: object) -> Iterator[Running]:
+    """The service with its data in `folder`, its settings overridden, on a free port."""
+    settings = read_settings(data_dir=folder, aws_region=REGION, account_id=ACCOUNT, **overrides)
+    with open_service(settings, engine=engine or FakeEngine()) as service, socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        config = uvicorn.Config(create_app(service), lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield Running(service, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join()
