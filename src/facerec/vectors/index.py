@@ -13,16 +13,8 @@ from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey
 from facerec.errors import StorageError
 from facerec.vectors.base import ChangeFeed
 from facerec.vectors.locking import SharedLock
-from facerec.vectors.segment import Candidates, Rows, Segment
-
-DECIMALS = 6
-"""Cosines are rounded to this, far below the codes' own error, so that equal codes tie and ties go by key."""
-
-_GROUP_CELLS = 2_000_000
-"""Most candidates held at once: a large batch of probes with a large limit goes in groups."""
-
-_SPARE = 16
-_MOST_SPARE = 1024
+from facerec.vectors.scan import nearest
+from facerec.vectors.segment import Rows, Segment
 
 
 class CollectionIndex:
@@ -55,8 +47,6 @@ class CollectionIndex:
     def nbytes(self) -> int:
         """Memory of the vectors."""
         return sum(s.nbytes for s in self._segments)
-
-    # --- keeping up
 
     def catch_up(self, feed: ChangeFeed, number: int) -> None:
         """Take in all changes up to `number` at least; the caller holds `turn`. Raises StorageError."""
@@ -98,7 +88,7 @@ class CollectionIndex:
     def contents(self) -> Iterator[Rows]:
         """Copies of all rows, part by part; the caller holds `turn`."""
         for segment in self._segments:
-            yield Rows(segment.scale, segment.keys.copy(), segment.codes())
+            yield segment.contents()
 
     def _apply(self, changes: Sequence[VectorChange]) -> None:
         """Take in a batch: what was there under the changed keys goes, what was put comes."""
@@ -143,72 +133,9 @@ class CollectionIndex:
             self._largest_key = max(self._largest_key, int(keys[:room].max()))
             keys, codes = keys[room:], codes[room:]
 
-    # --- searching
-
     def search(
-        self, probes: NDArray[np.float32], limit: int, min_cosine: float, *, pool: Executor, jobs: int
+        self, vectors: NDArray[np.float32], limit: int, min_cosine: float, *, pool: Executor, jobs: int
     ) -> list[list[VectorHit]]:
         """See `VectorStore.search`. The scan runs on `pool`, in up to `jobs` parts."""
         with self._lock.reading():
-            segments = len(self._segments)
-            if segments == 0:
-                return [[] for _ in probes]
-            # The best rows may lie in one segment or all over: this finds most, and the bounds tell the rest.
-            count = min(limit * 5 // 4, 4 * limit // segments) + _SPARE
-            return self._search(probes, limit, min_cosine, count, pool, jobs)
-
-    def _search(
-        self,
-        probes: NDArray[np.float32],
-        limit: int,
-        min_cosine: float,
-        count: int,
-        pool: Executor,
-        jobs: int,
-    ) -> list[list[VectorHit]]:
-        """Take `count` candidates of each segment; again with more for the probes they do not settle."""
-        group = max(_GROUP_CELLS // (count * len(self._segments)), 1)
-        answers: list[list[VectorHit]] = []
-        unsettled: list[int] = []
-        for start in range(0, len(probes), group):
-            part = np.ascontiguousarray(probes[start : start + group])
-            keys, cosines, bounds = self._scan(part, count, pool, jobs)
-            for row in range(len(part)):
-                answer = _best(keys[row], cosines[row], limit, min_cosine)
-                worst = answer[-1].cosine if len(answer) == limit else min_cosine
-                # A row that ties with the worst may have a smaller key, so "no better" does not settle it.
-                if bounds[row] >= worst and count < limit * 16 + _MOST_SPARE:
-                    unsettled.append(start + row)
-                answers.append(answer)
-        if unsettled:
-            better = self._search(probes[unsettled], limit, min_cosine, count * 4, pool, jobs)
-            for place, answer in zip(unsettled, better, strict=True):
-                answers[place] = answer
-        return answers
-
-    def _scan(self, probes: NDArray[np.float32], count: int, pool: Executor, jobs: int) -> Candidates:
-        """The candidates of all segments side by side."""
-        shares = [self._segments[start::jobs] for start in range(min(jobs, len(self._segments)))]
-        found = [
-            candidates
-            for share in pool.map(lambda segments: [s.search(probes, count) for s in segments], shares)
-            for candidates in share
-        ]
-        return Candidates(
-            np.concatenate([c.keys for c in found], axis=1),
-            np.concatenate([c.cosines for c in found], axis=1),
-            np.max([c.bounds for c in found], axis=0),
-        )
-
-
-def _best(
-    keys: NDArray[np.int64], cosines: NDArray[np.float32], limit: int, min_cosine: float
-) -> list[VectorHit]:
-    """The best of a probe's candidates (n,), at most `limit`, none below `min_cosine`."""
-    rounded = np.clip(np.round(cosines.astype(np.float64), DECIMALS), -1.0, 1.0)
-    wanted = np.flatnonzero(rounded >= min_cosine)
-    order = wanted[np.lexsort((keys[wanted], -rounded[wanted]))][:limit]
-    return [
-        VectorHit(RowKey(key), cosine)
-        for key, cosine in zip(keys[order].tolist(), rounded[order].tolist(), strict=True)
-    ]
+            return nearest(self._segments, vectors, limit, min_cosine, pool=pool, jobs=jobs)

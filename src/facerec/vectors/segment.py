@@ -8,15 +8,17 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from facerec.vectors.quantization import LARGEST_CODE
+
 SEGMENT_BYTES = 8 * 2**20
 """Codes of a segment. Small enough for a processor's cache, so that a batch of probes reads memory once;
 large enough that the call for each segment costs nothing beside the scan."""
 
-_MARGIN = 1e-5
-"""Relative error allowed to FAISS's float32 sums in a bound."""
-
 # FAISS keeps a signed code as the byte code + 128; flipping the highest bit is the same.
 _SIGN_BIT = np.uint8(0x80)
+
+_ROUNDING = 1e-5
+"""Allowance for float32 in an error bound."""
 
 
 class Rows(NamedTuple):
@@ -32,20 +34,39 @@ class Rows(NamedTuple):
 class Candidates(NamedTuple):
     """A segment's nearest rows for each of Q probes, F each."""
 
-    keys: NDArray[np.int64]
-    """(Q, F)."""
-    cosines: NDArray[np.float32]
-    """(Q, F), exact for the stored codes."""
+    places: NDArray[np.int64]
+    """(Q, F): rows of the segment."""
+    estimates: NDArray[np.float32]
+    """(Q, F): cosines as estimated from the probe's codes."""
     bounds: NDArray[np.float32]
-    """(Q,): no row that was left out has a higher cosine; -2 where none was left out."""
+    """(Q,): no row that was left out is estimated higher; -2 where none was left out."""
+
+
+class Probes:
+    """Probes as floats and as codes: the scan multiplies integers, the answer comes from the floats."""
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        """Take probes (Q, d) of unit length."""
+        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        largest = np.abs(self.vectors).max(axis=1, keepdims=True)
+        self.scales: NDArray[np.float32] = np.maximum(largest, np.finfo(np.float32).tiny) / LARGEST_CODE
+        # float32 holds these codes' dot products exactly, for FAISS versions that multiply floats.
+        self.codes: NDArray[np.float32] = np.rint(self.vectors / self.scales)
+        rests = np.linalg.norm(self.vectors - self.codes * self.scales, axis=1)
+        self.errors: NDArray[np.float32] = rests.astype(np.float32) + _ROUNDING
+        """(Q,): most that an estimated cosine differs from the exact one: the length that rounding left."""
+
+    def __len__(self) -> int:
+        """Q."""
+        return len(self.vectors)
 
 
 class Segment:
     """Rows of one dimension and one scale. Callers see to it that nobody searches while rows change.
 
-    The scan orders rows by the dot product of probe and codes, and a cosine is that product over the codes'
-    length. Codes of one scale are nearly of one length, so the shortest and the longest bound what a row that
-    the scan left out could have reached.
+    The scan orders rows by the dot product of the probe's codes and theirs, and a cosine is that product over
+    the codes' length. Codes of one scale are nearly of one length, so the shortest and the longest bound what
+    a row that the scan left out could have reached.
     """
 
     def __init__(self, dimension: int, scale: float) -> None:
@@ -66,14 +87,10 @@ class Segment:
         """Memory of the rows."""
         return self.keys.nbytes + self._lengths.nbytes + len(self.keys) * int(self._index.d)
 
-    def codes(self) -> NDArray[np.int8]:
-        """A copy of the rows' codes, int8 (n, d), in the order of `keys`."""
-        size = len(self.keys) * self._index.d
-        if size == 0:
-            return np.empty((0, self._index.d), dtype=np.int8)
-        stored: NDArray[np.uint8] = faiss.rev_swig_ptr(self._index.codes.data(), size)
-        codes: NDArray[np.int8] = np.bitwise_xor(stored, _SIGN_BIT).view(np.int8)
-        return codes.reshape(-1, self._index.d)
+    def contents(self) -> Rows:
+        """A copy of all rows."""
+        codes: NDArray[np.int8] = np.bitwise_xor(self._stored(), _SIGN_BIT).view(np.int8)
+        return Rows(self.scale, self.keys.copy(), codes)
 
     def append(self, keys: NDArray[np.int64], codes: NDArray[np.int8]) -> None:
         """Add rows, codes (n, d); the caller keeps to `capacity`. No row may be all zero."""
@@ -91,15 +108,30 @@ class Segment:
             self._lengths = np.delete(self._lengths, places)
         return len(places)
 
-    def search(self, probes: NDArray[np.float32], count: int) -> Candidates:
-        """The `count` rows, or all if fewer, with the largest dot products with each probe (Q, d)."""
+    def rows(self, places: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Codes (n, d) of the rows at `places` (n,)."""
+        codes: NDArray[np.int8] = np.bitwise_xor(self._stored()[places], _SIGN_BIT).view(np.int8)
+        return codes
+
+    def cosines(self, probe: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Cosines (n,) of a unit vector (d,) with the codes of the rows at `places` (n,)."""
+        products: NDArray[np.float32] = np.einsum("ij,j->i", self.rows(places).astype(np.float32), probe)
+        return products / self._lengths[places]
+
+    def search(self, probes: Probes, count: int) -> Candidates:
+        """The `count` rows, or all if fewer, that the scan puts first for each probe."""
         count = min(count, len(self))
-        products, places = self._index.search(probes, count)
-        cosines = products / self._lengths[places]
+        products, places = self._index.search(probes.codes, count)
+        estimates = products / self._lengths[places] * probes.scales
         if count == len(self):
             bounds = np.full(len(probes), -2.0, dtype=np.float32)
         else:
-            last = products[:, -1]
-            reach = np.where(last > 0, last / self._lengths.min(), last / self._lengths.max())
-            bounds = (reach + _MARGIN).astype(np.float32)
-        return Candidates(self.keys[places], cosines, bounds)
+            last = products[:, -1] * probes.scales[:, 0]
+            bounds = np.where(last > 0, last / self._lengths.min(), last / self._lengths.max())
+        return Candidates(places, estimates, bounds)
+
+    def _stored(self) -> NDArray[np.uint8]:
+        """FAISS's own memory of the codes, (n, d), good until rows change."""
+        size = len(self.keys) * int(self._index.d)
+        stored: NDArray[np.uint8] = faiss.rev_swig_ptr(self._index.codes.data(), size)
+        return stored.reshape(-1, self._index.d)
