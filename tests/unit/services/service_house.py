@@ -1,4 +1,4 @@
-"""Use cases over a real database and the drawn-face engine."""
+"""Use cases over a real database, a real vector store and the drawn-face engine."""
 
 from __future__ import annotations
 
@@ -7,19 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facerec.db import Database
-from facerec.domain import (
-    Collection,
-    CollectionKey,
-    EntityKind,
-    ImageReference,
-    InlineImage,
-    RowKey,
-    VectorHit,
-)
+from facerec.domain import ImageReference, InlineImage
 from facerec.engine.fake import FakeEngine, FakeFace, draw
 from facerec.metastore import open_at
 from facerec.metastore.changes import DatabaseFeed
@@ -27,49 +16,7 @@ from facerec.services.analysis import AnalysisService
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.people import PeopleService
-from facerec.vectors.quantization import dequantize
-
-
-class Scan:
-    """The vector store at its simplest: reads every vector from the feed at each search."""
-
-    def __init__(self, feed: DatabaseFeed) -> None:
-        self._feed = feed
-
-    def search(
-        self,
-        collection: Collection,
-        kind: EntityKind,
-        probes: NDArray[np.float32],
-        *,
-        limit: int,
-        min_cosine: float,
-    ) -> list[list[VectorHit]]:
-        present: dict[RowKey, NDArray[np.float32]] = {}
-        for batch in self._feed.changes(collection.key, kind, 0):
-            for change in batch:
-                assert change.embedding is not None
-                present[change.key] = dequantize(change.embedding)
-        answers = []
-        for probe in probes:
-            hits = [VectorHit(key, float(vector @ probe)) for key, vector in present.items()]
-            hits = sorted((hit for hit in hits if hit.cosine >= min_cosine), key=lambda hit: -hit.cosine)
-            answers.append(hits[:limit])
-        return answers
-
-    def drop(self, collection: CollectionKey) -> None:
-        del collection
-
-    def status(self, collection: Collection, kind: EntityKind) -> tuple[int, int]:
-        del kind
-        return collection.face_count, collection.change_number
-
-    def verify(self, collection: Collection, kind: EntityKind) -> list[str]:
-        del collection, kind
-        return []
-
-    def close(self) -> None:
-        pass
+from facerec.vectors.embedded import EmbeddedStore
 
 
 class Images:
@@ -103,25 +50,21 @@ class House:
     analysis: AnalysisService
 
 
-def build(database: Database, engine: FakeEngine, clock: Clock, *, max_faces: int = 1000) -> House:
-    """The use cases over a database."""
-    vectors = Scan(DatabaseFeed(database))
-    return House(
+@contextmanager
+def open_house(folder: Path, *, max_faces: int = 1000, engine: FakeEngine | None = None) -> Iterator[House]:
+    """A house over the database of a folder, made where there is none; closed in the end."""
+    database, engine, clock, images = open_at(folder), engine or FakeEngine(), Clock(), Images()
+    vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))
+    yield House(
         database,
         engine,
         clock,
         CollectionService(database, vectors, engine, clock=clock),
-        FaceService(database, vectors, engine, Images(), max_faces=max_faces),
-        PeopleService(database, vectors, engine, Images(), clock=clock),
-        AnalysisService(engine, Images()),
+        FaceService(database, vectors, engine, images, max_faces=max_faces),
+        PeopleService(database, vectors, engine, images, clock=clock),
+        AnalysisService(engine, images),
     )
-
-
-@contextmanager
-def open_house(folder: Path, *, max_faces: int = 1000) -> Iterator[House]:
-    """A house with a new database in the folder."""
-    database = open_at(folder)
-    yield build(database, FakeEngine(), Clock(), max_faces=max_faces)
+    vectors.close()
     database.close()
 
 
