@@ -108,14 +108,10 @@ class Segment:
             self._lengths = np.delete(self._lengths, places)
         return len(places)
 
-    def rows(self, places: NDArray[np.int64]) -> NDArray[np.int8]:
-        """Codes (n, d) of the rows at `places` (n,)."""
-        codes: NDArray[np.int8] = np.bitwise_xor(self._stored()[places], _SIGN_BIT).view(np.int8)
-        return codes
-
-    def cosines(self, probe: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    def cosines(self, probe: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cosines (n,) of a unit vector (d,) with the codes of the rows at `places` (n,)."""
-        products: NDArray[np.float32] = np.einsum("ij,j->i", self.rows(places).astype(np.float32), probe)
+        rows = np.bitwise_xor(self._stored()[places], _SIGN_BIT).view(np.int8).astype(np.float64)
+        products: NDArray[np.float64] = np.einsum("ij,j->i", rows, probe.astype(np.float64))
         return products / self._lengths[places]
 
     def search(self, probes: Probes, count: int) -> Candidates:
