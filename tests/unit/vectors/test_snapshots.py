@@ -1,0 +1,401 @@
+"""Snapshots: used when sound, never trusted when not, gone when what they hold is gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange
+from facerec.errors import StorageError
+from facerec.vectors.embedded import EmbeddedStore
+from facerec.vectors.quantization import dequantize, quantize_batch
+
+KEY = CollectionKey(7)
+FACE = EntityKind.FACE
+
+
+class ListFeed:
+    """A database's side in memory, which also tells how far back it was asked."""
+
+    def __init__(self, dimension: int = 128) -> None:
+        self.identity = "the database"
+        self.dimension = dimension
+        self.rows: dict[RowKey, tuple[int, QuantizedEmbedding]] = {}
+        self.removals: list[tuple[int, RowKey]] = []
+        self.number = 0
+        self.present = frozenset({KEY})
+        self.asked_after: list[int] = []
+        self.broken_after: int | None = None
+        self._rng = np.random.default_rng(0)
+
+    @property
+    def collection(self) -> Collection:
+        return Collection(
+            key=KEY,
+            name="a",
+            contract_id="c",
+            model_version="1.0",
+            dimension=self.dimension,
+            created_at=0.0,
+            face_count=len(self.rows),
+            user_count=0,
+            change_number=self.number,
+        )
+
+    def add(self, count: int) -> None:
+        vectors = self._rng.standard_normal((count, self.dimension))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        for embedding in quantize_batch(vectors.astype(np.float32)):
+            self.number += 1
+            self.rows[RowKey(self.number)] = (self.number, embedding)
+
+    def remove(self, key: int) -> None:
+        self.number += 1
+        del self.rows[RowKey(key)]
+        self.removals.append((self.number, RowKey(key)))
+
+    def vector(self, key: int) -> NDArray[np.float32]:
+        """The probe (1, d) that finds a row."""
+        return dequantize(self.rows[RowKey(key)][1])[None]
+
+    def store_id(self) -> str:
+        return self.identity
+
+    def changes(
+        self, collection: CollectionKey, kind: EntityKind, after: int
+    ) -> Iterator[Sequence[VectorChange]]:
+        self.asked_after.append(after)
+        if collection != KEY or kind is not FACE:
+            return
+        found = [VectorChange(number=n, key=k, embedding=e) for k, (n, e) in self.rows.items() if n > after]
+        if after:
+            found += [VectorChange(number=n, key=k, embedding=None) for n, k in self.removals if n > after]
+        found.sort(key=lambda change: change.number)
+        for start in range(0, len(found), 100):
+            if self.broken_after is not None and start >= self.broken_after:
+                raise StorageError("The disk is gone.")
+            yield found[start : start + 100]
+
+    def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
+        return {key: self.rows[key][1] for key in keys if key in self.rows}
+
+    def collections(self) -> frozenset[CollectionKey]:
+        return self.present
+
+
+def open_store(folder: Path, feed: ListFeed, memory_limit: int | None = None) -> EmbeddedStore:
+    return EmbeddedStore(folder, feed, snapshot_from=100, memory_limit=memory_limit)
+
+
+def saved(folder: Path, feed: ListFeed) -> Path:
+    """Use and close a store over the feed: its snapshot."""
+    store = open_store(folder, feed)
+    store.search(feed.collection, FACE, feed.vector(min(feed.rows)), limit=1, min_cosine=0)
+    store.close()
+    return folder / "7-face.index"
+
+
+def assert_right(folder: Path, feed: ListFeed) -> list[int]:
+    """A newly opened store answers and verifies; returns how far back it asked the feed before that."""
+    feed.asked_after.clear()
+    store = open_store(folder, feed)
+    keys = sorted(feed.rows)
+    probes = np.concatenate([feed.vector(key) for key in keys[:: max(len(keys) // 20, 1)]])
+    found = store.search(feed.collection, FACE, probes, limit=1, min_cosine=0.99)
+    assert [hits[0].key for hits in found] == keys[:: max(len(keys) // 20, 1)]
+    asked = list(feed.asked_after)
+    assert store.verify(feed.collection, FACE) == []
+    assert store.status(feed.collection, FACE) == (len(keys), feed.number)
+    store.close()
+    return asked
+
+
+def test_a_start_reads_the_snapshot_and_the_changes_since(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(500)
+    path = saved(tmp_path, feed)
+    assert path.stat().st_mode & 0o077 == 0
+    assert assert_right(tmp_path, feed) == []
+    feed.add(30)
+    assert assert_right(tmp_path, feed) == [500]
+    # Closing that store brought the file up to date.
+    assert assert_right(tmp_path, feed) == []
+
+
+def test_small_collections_and_long_vectors_have_none(tmp_path: Path) -> None:
+    small, long = ListFeed(), ListFeed(dimension=512)
+    small.add(99)
+    long.add(300)
+    for feed in (small, long):
+        saved(tmp_path, feed)
+        assert list(tmp_path.iterdir()) == []
+        assert assert_right(tmp_path, feed) == [0]
+
+
+def test_many_changes_are_saved_without_waiting_for_the_end(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(500)
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "7-face.index").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # A second process starts from it while the first still runs.
+    assert assert_right(tmp_path, feed) == []
+    store.close()
+
+
+@pytest.mark.parametrize("length", [0, 5, 17, 30, 200, 5000, -1, -33])
+def test_a_snapshot_cut_short_is_built_anew(tmp_path: Path, length: int) -> None:
+    feed = ListFeed()
+    feed.add(500)
+    path = saved(tmp_path, feed)
+    path.write_bytes(path.read_bytes()[:length])
+    assert assert_right(tmp_path, feed) == [0]
+    assert assert_right(tmp_path, feed) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_snapshot_with_a_flipped_bit_is_built_anew(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    feed = ListFeed()
+    feed.add(200)
+    path = saved(tmp_path, feed)
+    content = bytearray(path.read_bytes())
+    # Half of them in the first 300 bytes, where the header lies.
+    place = int(rng.integers(0, 300 if seed % 2 else len(content)))
+    content[place] ^= 1 << int(rng.integers(0, 8))
+    path.write_bytes(content)
+    assert assert_right(tmp_path, feed) == [0]
+
+
+def test_a_snapshot_of_another_database_is_built_anew(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    saved(tmp_path, feed)
+    other = ListFeed()
+    other.identity = "another database"
+    other.add(5)
+    other.add(300)
+    assert assert_right(tmp_path, other) == [0]
+
+
+def test_a_snapshot_under_another_collections_name_is_built_anew(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    saved(tmp_path, feed).rename(tmp_path / "7-user.index")
+    store = open_store(tmp_path, feed)
+    assert store.search(feed.collection, EntityKind.USER, feed.vector(1), limit=1, min_cosine=0) == [[]]
+    store.close()
+
+
+def test_a_snapshot_newer_than_the_database_is_built_anew(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    saved(tmp_path, feed)
+    for key in range(201, 301):  # back to an older copy of the database
+        del feed.rows[RowKey(key)]
+    feed.number = 200
+    assert assert_right(tmp_path, feed) == [0]
+
+
+def test_a_snapshot_of_a_past_that_never_was_is_found_out(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    saved(tmp_path, feed)
+    for key in range(201, 301):  # back to an older copy, and on from there beyond the snapshot's number
+        del feed.rows[RowKey(key)]
+    feed.number = 200
+    feed.remove(1)
+    feed.number = 350
+    feed.add(10)
+    assert assert_right(tmp_path, feed) == [300, 0]
+
+
+def test_removed_faces_leave_the_disk_with_the_next_search(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    path = saved(tmp_path, feed)
+    codes = feed.rows[RowKey(5)][1].codes
+    assert codes in path.read_bytes()
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(6), limit=1, min_cosine=0)
+    feed.remove(5)
+    store.search(feed.collection, FACE, feed.vector(6), limit=1, min_cosine=0)
+    assert not path.exists()
+    store.close()
+    assert codes not in path.read_bytes()
+    assert assert_right(tmp_path, feed) == []
+
+
+def test_a_dropped_collection_leaves_nothing_behind(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    path = saved(tmp_path, feed)
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    store.drop(KEY)
+    assert not path.exists()
+    # A search that was under way when the collection was dropped does not bring it back.
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_that_another_process_deleted_is_not_saved(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    store = open_store(tmp_path, feed)
+    feed.present = frozenset()
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_clears_away_what_is_nobodys_and_nothing_else(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    path = saved(tmp_path, feed)
+    (tmp_path / "8-face.index").write_bytes(path.read_bytes())
+    old, young = tmp_path / "7-face.index.1.unfinished", tmp_path / "7-face.index.2.unfinished"
+    for file in (old, young, tmp_path / "notes.txt"):
+        file.write_text("x")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    open_store(tmp_path, feed).close()
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, young.name, "notes.txt"}
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    with pytest.raises(StorageError, match=str(blocked)):
+        open_store(blocked, ListFeed())
+
+
+def test_a_snapshot_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    folder = tmp_path / "vectors"
+    store = open_store(folder, feed)
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    store.close()
+    store = open_store(folder, feed)
+    feed.add(200)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    assert store.search(feed.collection, FACE, feed.vector(450), limit=1, min_cosine=0)[0][0].key == 450
+    store.close()
+    assert assert_right(folder, feed) == [0]
+
+
+def test_a_reading_that_breaks_leaves_no_half_index(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(500)
+    store = open_store(tmp_path, feed)
+    feed.broken_after = 300
+    with pytest.raises(StorageError, match="disk"):
+        store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    feed.remove(3)  # read from the start again, the feed says nothing of a row that is gone
+    feed.broken_after = None
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    assert store.verify(feed.collection, FACE) == []
+    feed.add(300)
+    feed.broken_after = 200
+    with pytest.raises(StorageError, match="disk"):
+        store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    feed.broken_after = None
+    feed.remove(510)
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    assert store.verify(feed.collection, FACE) == []
+    store.close()
+
+
+def test_damaged_rows_are_named(tmp_path: Path) -> None:
+    for codes in (b"\x01" * 127, bytes(128)):
+        feed = ListFeed()
+        feed.add(3)
+        feed.rows[RowKey(2)] = (2, QuantizedEmbedding(codes=codes, scale=0.01))
+        store = open_store(tmp_path, feed)
+        with pytest.raises(StorageError, match="row 2 of collection 7 is damaged"):
+            store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+        store.close()
+
+
+def test_verify_names_every_difference(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(50)
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+    # The database changes without a change number: what an index cannot know.
+    vector = feed.rows[RowKey(4)]
+    feed.rows[RowKey(3)] = (3, vector[1])
+    del feed.rows[RowKey(10)]
+    feed.rows[RowKey(90)] = (20, vector[1])
+    assert store.verify(feed.collection, FACE) == [
+        "face row 3: another vector than in the database",
+        "face row 10: in the index but not in the database",
+        "face row 90: missing from the index",
+    ]
+    store.close()
+
+
+def test_memory_stays_within_the_limit_and_what_left_comes_back(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    feed.present = frozenset({KEY, CollectionKey(8)})
+    store = open_store(tmp_path, feed, memory_limit=1000)
+    other = dataclasses.replace(feed.collection, key=CollectionKey(8), face_count=0)
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    assert len(feed.asked_after) == 1
+    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
+    assert len(feed.asked_after) == 1  # the last one used stays, however large
+    store.search(other, FACE, feed.vector(5), limit=1, min_cosine=0)
+    found = store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0.9)
+    assert found[0][0].key == 5
+    store.close()
+
+
+SAVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_snapshots import FACE, ListFeed, open_store
+
+feed = ListFeed()
+feed.add(20_000)
+while True:
+    store = open_store(Path({folder!r}), feed)
+    store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+    store.close()
+    print("saved", flush=True)
+    feed.remove(max(feed.rows))
+    feed.number = 20_000  # the same change number: written again, not skipped
+    Path({folder!r}, "7-face.index").unlink()
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.004, 0.011, 0.023, 0.041])
+def test_killed_at_any_moment_the_folder_stays_usable(tmp_path: Path, delay: float) -> None:
+    script = SAVER.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "saved\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    feed = ListFeed()
+    feed.add(20_000)
+    assert assert_right(tmp_path, feed) in ([], [0], [20_000], [20_000, 0])
