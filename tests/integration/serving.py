@@ -56,11 +56,11 @@ class Server:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._ready.wait(START_SECONDS) or self.process.poll() is not None:
+        self._ready.wait(START_SECONDS)
+        match = re.search(r"listens on (http://\S+):(\d+)", self.output)
+        if match is None:
             self.kill()
             raise RuntimeError("the server did not start:\n" + self.output)
-        match = re.search(r"listens on (http://\S+):(\d+)", self.output)
-        assert match is not None, self.output
         self.url = f"{match[1]}:{match[2]}"
         self.port = int(match[2])
 

@@ -76,7 +76,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one. Raises ConfigurationError when the address can not be had."""
     opened: socket.socket | None = None
     try:
@@ -117,5 +117,4 @@ def run(app: ASGIApp, listening: socket.socket, *, max_connections: int) -> None
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
         "backlog": BACKLOG,
     }
-    listening.listen(BACKLOG)
     uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listening])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from facerec.api.app import create_app
-from facerec.api.server import address_of, listen, run
+from facerec.api.server import BACKLOG, address_of, bind, run
 from facerec.bootstrap import open_keys, open_service
 from facerec.config import Settings, read_settings
 from facerec.metastore import open_metastore
@@ -34,11 +34,12 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
-    listening = listen(settings.host, settings.port)
+    listening = bind(settings.host, settings.port)
     warning = _check_access(settings)
     if warning is not None:
         _log.warning(warning)
     with listening, open_service(settings) as service:
+        listening.listen(BACKLOG)
         address = address_of(listening)
         typer.echo(_greeting(address, service.engine.contract.pack, signed=warning is None))
         run(create_app(service), listening, max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST)
