@@ -1,1 +1,96 @@
-"""The command line: the third door over the same use cases."""
+"""The command line: the third door over the same use cases.
+
+Results go to standard output (JSON with --json), messages to standard error. Exit code 0: done; 1: it could
+not be done, and one line says why; 2: the command was not understood; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facerec.cli.check import check
+from facerec.cli.collections import collections_app
+from facerec.cli.demo import demo
+from facerec.cli.detect import compare, detect
+from facerec.cli.evaluate import evaluate
+from facerec.cli.faces import faces_app
+from facerec.cli.index import index
+from facerec.cli.keys import keys_app
+from facerec.cli.output import note
+from facerec.cli.packs import packs_app
+from facerec.cli.search import search
+from facerec.cli.serve import serve
+from facerec.cli.users import users_app
+from facerec.errors import FacerecError
+
+app = typer.Typer(
+    name="facerec",
+    help="Face recognition that answers Amazon Rekognition's clients, on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serve)
+app.command()(demo)
+app.command()(check)
+app.command()(detect)
+app.command()(compare)
+app.command()(index)
+app.command()(search)
+app.command("eval")(evaluate)
+app.add_typer(collections_app, name="collections")
+app.add_typer(faces_app, name="faces")
+app.add_typer(users_app, name="users")
+app.add_typer(keys_app, name="keys")
+app.add_typer(packs_app, name="packs")
+
+TRACEBACK = "--traceback"
+
+
+@app.callback()
+def options(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of database, index and packs (FACEREC_DATA_DIR).")
+    ] = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    ] = False,
+    show_traceback: Annotated[bool, typer.Option(TRACEBACK, help="Show where an error came from.")] = False,
+) -> None:
+    """Options of every command."""
+    if show_version:
+        typer.echo(f"facerec {version('facerec')}")
+        raise typer.Exit
+    # The environment is the one place that settings come from, so a command line option becomes a part of it.
+    if data_dir is not None:
+        os.environ["FACEREC_DATA_DIR"] = str(data_dir)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except FacerecError as error:
+        _fail(error, error.message)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`facerec ... | head`): nothing more can be said.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
+        sys.exit(1)
+    except OSError as error:
+        _fail(error, str(error))
+    except Exception as error:  # noqa: BLE001 - the last place that can turn a defect into one line
+        _fail(error, f"unexpected {type(error).__name__}: {error} (facerec --traceback shows where)")
+
+
+def _fail(error: Exception, message: str) -> None:
+    if TRACEBACK in sys.argv:
+        traceback.print_exception(error)
+    note(f"Error: {message}")
+    sys.exit(1)

@@ -1,0 +1,82 @@
+"""`facerec faces`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from facerec.api.rekognition.shapes import stored_face
+from facerec.bootstrap import open_service
+from facerec.cli.collections import every
+from facerec.cli.output import AsJson, note, print_json, print_table, say
+from facerec.cli.search import described, print_matches
+from facerec.config import read_settings
+
+faces_app = typer.Typer(no_args_is_help=True, help="List, search and delete the faces of a collection.")
+
+InCollection = Annotated[str, typer.Option(help="The collection's name.")]
+
+
+@faces_app.command("list")
+def list_faces(
+    collection: InCollection,
+    user: Annotated[str | None, typer.Option(help="Only the faces of this user.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the faces of a collection."""
+    with open_service(read_settings()) as service:
+        faces = list(every(lambda token: service.faces.list(collection, token=token, user_id=user).page))
+    if as_json:
+        print_json([stored_face(face) for face in faces])
+        return
+    if not faces:
+        say(f"{collection} holds no faces{f' of {user}' if user else ''}.")
+        return
+    rows = [(face.face_id, face.external_image_id, face.user_id, face.confidence) for face in faces]
+    print_table(("face id", "external image id", "user", "confidence"), rows, title=f"{len(faces)} faces")
+
+
+@faces_app.command()
+def search(
+    face_id: Annotated[str, typer.Argument(help="Id of a stored face.")],
+    collection: InCollection,
+    threshold: Annotated[float, typer.Option(min=0, max=100, help="Least similarity.")] = 80.0,
+    limit: Annotated[int, typer.Option(min=1, max=4096, help="Most faces.")] = 80,
+    as_json: AsJson = False,
+) -> None:
+    """Find the faces that look like a stored one."""
+    with open_service(read_settings()) as service:
+        found = service.faces.search(collection, face_id, limit=limit, threshold=threshold)
+    if as_json:
+        print_json({"SearchedFaceId": face_id, "FaceMatches": [described(match) for match in found.matches]})
+    else:
+        print_matches(found.matches, f"{face_id} in {collection}", threshold)
+
+
+@faces_app.command()
+def delete(
+    face_ids: Annotated[list[str], typer.Argument(help="Ids of the faces to delete.")],
+    collection: InCollection,
+    as_json: AsJson = False,
+) -> None:
+    """Delete faces; one that belongs to a user stays until it is disassociated."""
+    with open_service(read_settings()) as service:
+        result = service.faces.delete(collection, face_ids)
+    if as_json:
+        print_json(
+            {
+                "DeletedFaces": result.deleted,
+                "UnsuccessfulFaceDeletions": [
+                    {"FaceId": failure.face_id, "UserId": failure.user_id, "Reasons": failure.reasons}
+                    for failure in result.failures
+                ],
+            }
+        )
+    else:
+        say(f"Deleted {len(result.deleted)} of {len(face_ids)} faces.")
+        for failure in result.failures:
+            owner = f" ({failure.user_id})" if failure.user_id else ""
+            note(f"{failure.face_id}: {', '.join(failure.reasons)}{owner}")
+    if result.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""Folders of pictures: which files they are, and the external ids that stand for them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from facerec.errors import NotFound
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+MAX_EXTERNAL_ID = 255
+"""Characters that Rekognition allows in an external image id."""
+
+
+class ExternalIds(StrEnum):
+    """What a picture's external image id is made of."""
+
+    PATH = "path"
+    NAME = "name"
+    NONE = "none"
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Picture files of a folder and the folders in it, in order of their paths; hidden ones are left out.
+
+    Links to folders are not followed, so that the walk ends. Raises NotFound for what is no folder.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"{folder} is no folder")
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(place, name)
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    return sorted(found)
+
+
+def external_id(relative: PurePosixPath, kind: ExternalIds) -> str | None:
+    """The external image id of a picture, from its path relative to the indexed folder.
+
+    The path with ":" for "/"; where other characters than letters, digits and _.- have to give way, or the
+    path is too long, a digest of the whole path follows, so that no two pictures get the same id.
+    """
+    if kind is ExternalIds.NONE:
+        return None
+    source = relative.name if kind is ExternalIds.NAME else str(relative)
+    readable = re.sub(r"[^a-zA-Z0-9_.\-:]", "_", source.replace(":", "\0").replace("/", ":"))
+    if readable == source.replace("/", ":") and ":" not in source and len(readable) <= MAX_EXTERNAL_ID:
+        return readable
+    digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{readable[: MAX_EXTERNAL_ID - 17]}.{digest}"
+
+
+def at_once(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, Future[R]]]:
+    """Do `work` on the items in `workers` threads; gives (item, finished future) as they finish.
+
+    No more than twice as many items as threads are under way, so that a long list costs no memory. Leaving
+    early (an interrupt) starts no further item.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        running: dict[Future[R], T] = {}
+        try:
+            for item in items:
+                running[pool.submit(work, item)] = item
+                if len(running) >= 2 * workers:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        yield running.pop(future), future
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
