@@ -35,6 +35,10 @@ LOG_LIMIT = 64 * 1024 * 1024
 _IMMEDIATE = "facerec_immediate"
 
 
+Connection = sa.Connection
+"""A transaction at work: what `Database.read` and `Database.write` give, and the metadata store takes."""
+
+
 class Database:
     """A database by SQLAlchemy URL. Safe to share between threads."""
 

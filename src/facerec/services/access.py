@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
+from facerec.db import Connection
 from facerec.domain import Collection, EmbeddingContract
 from facerec.errors import ModelMismatch
 from facerec.metastore import collections
 
 
 def find_comparable(
-    connection: sa.Connection, name: str, contract: EmbeddingContract, *, lock: bool = False
+    connection: Connection, name: str, contract: EmbeddingContract, *, lock: bool = False
 ) -> Collection:
     """The collection, whose vectors may be compared with those of `contract`; `lock`: see `collections.find`.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-import sqlalchemy as sa
-
-from facerec.db import Database
+from facerec.db import Connection, Database
 from facerec.domain import Collection, CollectionKey, Page
 from facerec.engine.base import Engine
 from facerec.errors import QuotaExceeded
@@ -109,7 +107,7 @@ class CollectionService:
             return collections.remove_some(connection, key, REMOVAL_STEP)
 
 
-def _put_tags(connection: sa.Connection, collection: Collection, tags: Mapping[str, str]) -> None:
+def _put_tags(connection: Connection, collection: Collection, tags: Mapping[str, str]) -> None:
     """Set tags within the limit on their number."""
     tag_rows.put(connection, collection, tags)
     number = len(tag_rows.read(connection, collection))

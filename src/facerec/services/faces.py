@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import sqlalchemy as sa
 
-from facerec.db import Database
+from facerec.db import Connection, Database
 from facerec.domain import (
     AssociationFailure,
     BoundingBox,
@@ -329,7 +328,7 @@ class FaceService:
 
 
 def _stored_before(
-    connection: sa.Connection,
+    connection: Connection,
     target: Collection,
     kept: Sequence[RankedFace],
     image_id: str,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import sqlalchemy as sa
 
-from facerec.db import Database
+from facerec.db import Connection, Database
 from facerec.domain import (
     AssociationFailure,
     Collection,
@@ -29,9 +27,10 @@ from facerec.domain import (
 from facerec.engine.base import Engine, Floats
 from facerec.errors import FaceNotInCollection, InvalidParameter, QuotaExceeded
 from facerec.images.base import ImageLoader
-from facerec.metastore import changes, collections, faces, tokens, users
+from facerec.metastore import changes, collections, faces, users
 from facerec.services.access import find_comparable
 from facerec.services.faces import FaceFailure
+from facerec.services.idempotency import RepeatableRequest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.selection import RejectedFace, select_largest
 from facerec.vectors.base import VectorStore
@@ -94,7 +93,7 @@ class PeopleService:
         """Make a user without faces. Raises NotFound, Conflict (the id is taken), IdempotencyMismatch."""
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
-            request = _Request("CreateUser", client_token, (target.key, user_id), self._clock())
+            request = RepeatableRequest("CreateUser", client_token, (target.key, user_id), self._clock())
             if request.recall(connection) is None:
                 users.insert(connection, target, user_id)
                 request.remember(connection, {})
@@ -103,7 +102,7 @@ class PeopleService:
         """Delete a user; its faces stay, nobody's. Raises NotFound, IdempotencyMismatch."""
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
-            request = _Request("DeleteUser", client_token, (target.key, user_id), self._clock())
+            request = RepeatableRequest("DeleteUser", client_token, (target.key, user_id), self._clock())
             if request.recall(connection) is None:
                 users.delete(connection, target, users.find(connection, target, user_id))
                 request.remember(connection, {})
@@ -141,7 +140,7 @@ class PeopleService:
         with self._database.write() as connection:
             target = find_comparable(connection, collection, self._engine.contract, lock=True)
             parameters = (target.key, user_id, list(face_ids), threshold)
-            request = _Request("AssociateFaces", client_token, parameters, self._clock())
+            request = RepeatableRequest("AssociateFaces", client_token, parameters, self._clock())
             if (outcome := request.recall(connection)) is not None:
                 return _association(outcome)
             user = users.find(connection, target, user_id)
@@ -159,7 +158,7 @@ class PeopleService:
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
             parameters = (target.key, user_id, list(face_ids))
-            request = _Request("DisassociateFaces", client_token, parameters, self._clock())
+            request = RepeatableRequest("DisassociateFaces", client_token, parameters, self._clock())
             if (outcome := request.recall(connection)) is not None:
                 return _association(outcome)
             user = users.find(connection, target, user_id)
@@ -242,7 +241,7 @@ class PeopleService:
 
     def _associate(
         self,
-        connection: sa.Connection,
+        connection: Connection,
         target: Collection,
         user: User,
         face_ids: Sequence[str],
@@ -279,7 +278,7 @@ class PeopleService:
         return Association(tuple(given), tuple(failures), status)
 
     def _similarity_to(
-        self, connection: sa.Connection, user: User, candidates: Sequence[Face]
+        self, connection: Connection, user: User, candidates: Sequence[Face]
     ) -> dict[str, float]:
         """Similarity 0..100 of each face, by id, to the user's aggregate; empty where there is none."""
         aggregate = changes.embeddings(connection, EntityKind.USER, [user.key]).get(user.key)
@@ -313,38 +312,7 @@ class PeopleService:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A request that its sender may repeat: the same token with the same parameters gets the same answer."""
-
-    operation: str
-    token: str | None
-    parameters: tuple[object, ...]
-    now: float
-
-    def recall(self, connection: sa.Connection) -> str | None:
-        """What was answered to it; None for a new one, or one without a token. Raises IdempotencyMismatch."""
-        if self.token is None:
-            return None
-        return tokens.recall(connection, self.operation, self.token, parameters=self._digest(), now=self.now)
-
-    def remember(self, connection: sa.Connection, outcome: object) -> None:
-        """Keep the answer (JSON values)."""
-        if self.token is not None:
-            tokens.remember(
-                connection,
-                self.operation,
-                self.token,
-                parameters=self._digest(),
-                outcome=json.dumps(outcome),
-                now=self.now,
-            )
-
-    def _digest(self) -> bytes:
-        return hashlib.sha256(json.dumps(self.parameters).encode()).digest()
-
-
-def _renew_aggregate(connection: sa.Connection, target: Collection, user: User) -> UserStatus:
+def _renew_aggregate(connection: Connection, target: Collection, user: User) -> UserStatus:
     """Make the aggregate of the faces that the user has now; the state that follows from them."""
     keys = faces.keys_of_user(connection, user.key)
     stored = changes.embeddings(connection, EntityKind.FACE, keys)
@@ -363,7 +331,7 @@ def mean_embedding(embeddings: Sequence[QuantizedEmbedding]) -> QuantizedEmbeddi
     return quantize((mean / length).astype(np.float32))
 
 
-def _embedding_of_face(connection: sa.Connection, target: Collection, face_id: str) -> QuantizedEmbedding:
+def _embedding_of_face(connection: Connection, target: Collection, face_id: str) -> QuantizedEmbedding:
     """The embedding of a stored face. Raises FaceNotInCollection."""
     face = faces.find(connection, target, [face_id]).get(face_id)
     if face is None:
