@@ -57,18 +57,19 @@ def open_session(
             content, network = changed.SerializeToString(), changed
     open_in = _OpenVinoSession if chosen == "openvino" else _OnnxRuntimeSession
     try:
-        return open_in(content, _declared(network, name), threads)
-    except RuntimeError as error:  # both runtimes raise (a subclass of) it for what they can not load
+        return open_in(name, content, _declared(network, name), threads)
+    except Exception as error:  # the errors of the two runtimes have no other class in common
         raise PackError(f"{name} can not be loaded by {chosen}: {error}") from error
 
 
 class _OpenVinoSession:
     """A network compiled by OpenVINO for this machine's processor.
 
-    Each thread that runs borrows an infer request of its own.
+    One run at a time uses all threads; a second caller waits for the first. Each thread that runs borrows an
+    infer request of its own.
     """
 
-    def __init__(self, content: bytes, shape: InputShape, threads: int) -> None:
+    def __init__(self, name: str, content: bytes, shape: InputShape, threads: int) -> None:
         openvino = _import("openvino")
         core = openvino.Core()
         options = {
@@ -77,6 +78,7 @@ class _OpenVinoSession:
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        self._name = name
         self._compiled = core.compile_model(core.read_model(content), "CPU", options)
         self._idle: deque[Any] = deque()
         self.input_names = tuple(port.get_any_name() for port in self._compiled.inputs)
@@ -84,7 +86,10 @@ class _OpenVinoSession:
         self.input_shape = shape
 
     def run(self, *inputs: NDArray[np.generic]) -> list[Floats]:
-        """Run once; the outputs are copies, for the request's own memory is used again by the next run."""
+        """Run once; the outputs are copies, for the request's own memory is used again by the next run.
+
+        Raises PackError when the network does not take the inputs.
+        """
         try:
             request = self._idle.pop()
         except IndexError:
@@ -92,6 +97,8 @@ class _OpenVinoSession:
         try:
             outputs = request.infer([np.ascontiguousarray(array) for array in inputs], share_inputs=True)
             return [np.array(outputs[port], np.float32) for port in range(len(self.output_names))]
+        except RuntimeError as error:
+            raise _refused(self._name, inputs, error) from error
         finally:
             self._idle.append(request)
 
@@ -99,7 +106,7 @@ class _OpenVinoSession:
 class _OnnxRuntimeSession:
     """A network loaded by ONNX Runtime: on a graphics card where it can use one, else on the processor."""
 
-    def __init__(self, content: bytes, shape: InputShape, threads: int) -> None:
+    def __init__(self, name: str, content: bytes, shape: InputShape, threads: int) -> None:
         onnxruntime = _import("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -108,16 +115,28 @@ class _OnnxRuntimeSession:
         # Spinning threads would take the processors from the decoding of the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+        providers = [each for each in ("CUDAExecutionProvider", "CPUExecutionProvider") if each in available]
+        self._name = name
         self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self.output_names = tuple(value.name for value in self._session.get_outputs())
         self.input_shape = shape
 
     def run(self, *inputs: NDArray[np.generic]) -> list[Floats]:
-        """Run once; ONNX Runtime gives each run memory of its own."""
+        """Run once; ONNX Runtime gives each run memory of its own.
+
+        Raises PackError when the network does not take the inputs.
+        """
         feeds = dict(zip(self.input_names, inputs, strict=True))
-        return [np.asarray(output, np.float32) for output in self._session.run(None, feeds)]
+        try:
+            return [np.asarray(output, np.float32) for output in self._session.run(None, feeds)]
+        except Exception as error:  # ONNX Runtime's errors have no other class in common
+            raise _refused(self._name, inputs, error) from error
+
+
+def _refused(name: str, inputs: tuple[NDArray[np.generic], ...], error: Exception) -> PackError:
+    """The error for a run that failed."""
+    return PackError(f"{name} can not run on inputs of the shapes {[i.shape for i in inputs]}: {error}")
 
 
 def _choose(runtime: str) -> str:
@@ -145,7 +164,8 @@ def _import(name: str) -> ModuleType:
         reporter = "openvino_telemetry"
         if name != "openvino" or name in sys.modules or reporter in sys.modules:
             return importlib.import_module(name)
-        sys.modules[reporter] = None  # type: ignore[assignment]  # None is how Python marks a module as absent
+        # None is how Python marks a module as absent.
+        sys.modules[reporter] = None  # type: ignore[assignment]
         try:
             return importlib.import_module(name)
         finally:
