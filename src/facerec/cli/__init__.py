@@ -54,20 +54,23 @@ app.add_typer(packs_app, name="packs")
 TRACEBACK = "--traceback"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facerec {version('facerec')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of database, index and packs (FACEREC_DATA_DIR).")
     ] = None,
     show_version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
     show_traceback: Annotated[bool, typer.Option(TRACEBACK, help="Show where an error came from.")] = False,
 ) -> None:
     """Options of every command."""
-    if show_version:
-        typer.echo(f"facerec {version('facerec')}")
-        raise typer.Exit
     # The environment is the one place that settings come from, so a command line option becomes a part of it.
     if data_dir is not None:
         os.environ["FACEREC_DATA_DIR"] = str(data_dir)

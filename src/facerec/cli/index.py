@@ -10,7 +10,7 @@ from typing import IO, Annotated
 import typer
 
 from facerec.bootstrap import Service, open_service
-from facerec.cli.output import AsJson, counting, note, print_json, print_table, say
+from facerec.cli.output import AsJson, counting, note, print_json, say
 from facerec.cli.pictures import ExternalIds, at_once, external_id, pictures_in
 from facerec.config import read_settings
 from facerec.domain import Collection, LocalImage, QualityFilter
@@ -130,9 +130,8 @@ def index(
             f"{len(entries) - len(failures)} of {len(entries)} pictures indexed{already}: {faces} faces "
             f"stored, {left_out} left out for their quality. {collection} holds {count} faces."
         )
-        if failures:
-            rows = [(str(entry.path), message) for entry, message in failures]
-            print_table(("picture", "why it was not indexed"), rows, title=f"{len(failures)} not indexed")
+        for entry, message in failures:
+            note(f"{entry.path}: {message}")
     if failures:
         raise typer.Exit(1)
 
