@@ -1,4 +1,4 @@
-"""A collection of 100 000 faces: how soon a start answers from it, that it answers rightly, and what it weighs."""
+"""100 000 faces in a collection: how soon a start answers, that it answers rightly, what a face weighs."""
 
 from __future__ import annotations
 
