@@ -6,6 +6,8 @@ import random
 import string
 from typing import Any
 
+import numpy as np
+
 from facerec.api.rekognition.model import Shape
 
 # What a careless parser or serializer stumbles over.
@@ -48,7 +50,8 @@ def sample(shape: Shape, chance: random.Random, *, full: bool) -> Any:
         return float(chance.randint(0, 4_000_000_000)) + chance.choice([0.0, 0.5, 0.125])
     low = shape.minimum if shape.minimum is not None else -1e6
     high = shape.maximum if shape.maximum is not None else 1e6
-    return chance.uniform(low, high)
+    # Of 32 bits, as the model's floats are.
+    return float(np.float32(chance.uniform(low, high)))
 
 
 def differences(shape: Shape, value: Any, path: str = "") -> list[str]:

@@ -136,10 +136,29 @@ def test_no_body_at_all(server: Running) -> None:
     assert (status, answer["__type"]) == (400, "ValidationException")
 
 
-def test_a_body_beyond_the_limit(server: Running) -> None:
+def test_a_body_beyond_the_limit(server: Running, client: RekognitionClient) -> None:
     size = server.service.settings.max_body_bytes + 1
     status, answer, _ = post(server, b" " * size)
     assert (status, answer["__type"]) == (413, "RequestEntityTooLargeException")
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        client.detect_faces(Image={"Bytes": b"x" * size})
+    assert caught.value.response["Error"]["Code"] == "RequestEntityTooLargeException"
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 99999999999\r\n", b"Content-Length: 17000000\r\nExpect: 100-continue\r\n"]
+)
+def test_a_body_known_to_be_beyond_the_limit_is_not_waited_for(server: Running, head: bytes) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_two_images_of_the_largest_size_fit(client: RekognitionClient) -> None:
+    largest = draw("ann").ljust(5 * 1024 * 1024, b"\x00")
+    answer = client.compare_faces(SourceImage={"Bytes": largest}, TargetImage={"Bytes": largest})
+    assert answer["FaceMatches"][0]["Similarity"] == pytest.approx(100, abs=0.1)
 
 
 # --- constraints ------------------------------------------------------------------------------------

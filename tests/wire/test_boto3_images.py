@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +30,7 @@ def client(server: Running) -> RekognitionClient:
 def encoded(image: bytes, encoding: str, orientation: int | None = None) -> bytes:
     """The picture in another format, with an EXIF orientation."""
     stream = io.BytesIO()
-    exif = Image.Exif()
+    exif = Image.new("L", (1, 1)).getexif()
     if orientation is not None:
         exif[0x0112] = orientation
     Image.open(io.BytesIO(image)).save(stream, encoding, exif=exif, quality=95)
@@ -142,7 +142,7 @@ def test_an_image_is_either_bytes_or_an_object(
     client.create_collection(CollectionId=f"album-{found}")
     picture: Any = image
     good: Any = inline(draw("ann"))
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: client.detect_faces(Image=picture),
         lambda: client.compare_faces(SourceImage=picture, TargetImage=good),
         lambda: client.compare_faces(SourceImage=good, TargetImage=picture),

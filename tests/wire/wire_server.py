@@ -72,7 +72,9 @@ def running(folder: Path, *, engine: FakeEngine | None = None, **overrides: obje
     with open_service(settings, engine=engine or FakeEngine()) as service, socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        config = uvicorn.Config(create_app(service), lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            create_app(service), lifespan="off", log_config=None, timeout_graceful_shutdown=5
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

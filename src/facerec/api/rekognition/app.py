@@ -29,6 +29,9 @@ from facerec.observability import current_request
 Authenticate = Callable[[SignedRequest], Identity | None]
 """Says who signed a request, None where the service is open. Raises AccessDenied and its kinds."""
 REQUEST_ID = "x-amzn-RequestId"
+DRAINED = 4
+"""Times the limit on a body that is read, and thrown away, so that a client in the midst of sending gets its
+answer and not a broken connection, which it would take for a fault of the network and repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +109,23 @@ class RekognitionDoor:
         return operation
 
     async def _read_body(self, request: Request) -> bytes:
-        """The body, refused as soon as it is known to be too large."""
+        """The body. Raises BodyTooLarge once as much of it is read as the client has to send to listen."""
         limit = self._service.settings.max_body_bytes
         declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
-            raise BodyTooLarge(f"The request's body has {declared} bytes; the limit is {limit}")
+        size = int(declared) if declared.isdecimal() else 0
+        if size > limit and (size > DRAINED * limit or "expect" in request.headers):
+            raise BodyTooLarge(f"The request's body has {size} bytes; the limit is {limit}")
         chunks, size = [], 0
         async for chunk in request.stream():
             size += len(chunk)
-            if size > limit:
-                raise BodyTooLarge(f"The request's body has more than {limit} bytes")
-            chunks.append(chunk)
+            if size <= limit:
+                chunks.append(chunk)
+            elif size > DRAINED * limit:
+                break
+            else:
+                chunks.clear()
+        if size > limit:
+            raise BodyTooLarge(f"The request's body has more than {limit} bytes")
         return b"".join(chunks)
 
 

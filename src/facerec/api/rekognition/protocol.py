@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 
 from facerec.api.rekognition.errors import MalformedRequest
@@ -175,7 +176,14 @@ def _serialize(shape: Shape, value: Any) -> Any:
         return base64.b64encode(value).decode("ascii")
     if shape.kind in SCALARS:
         return _checked(SCALARS[shape.kind], shape, value)
+    return _serialize_number(shape, value)
+
+
+def _serialize_number(shape: Shape, value: Any) -> float:
+    """A float, double or timestamp. A float has 32 bits: a value reads alike wherever it is sent."""
     number = float(value)
+    if shape.kind == "float":
+        number = float(np.float32(number))
     if not math.isfinite(number):
         raise ValueError(f"{shape.name} is {number}")
     return number
