@@ -101,8 +101,9 @@ class ShapePredictor:
         self._depth = (splits + 1).bit_length() - 1
         # One flat row of differences a cascade: tree t's split s lies at t * splits + s.
         cascades, trees, _ = forest.first.shape
-        self._first = forest.first.reshape(cascades, -1)
-        self._second = forest.second.reshape(cascades, -1)
+        self._first = forest.first.reshape(cascades, -1).astype(np.intp)
+        self._second = forest.second.reshape(cascades, -1).astype(np.intp)
+        self._anchors = forest.anchors.astype(np.intp)
         self._thresholds = forest.thresholds.reshape(cascades, -1)
         self._leaves = forest.leaves.reshape(cascades, trees * (splits + 1), -1)
         self._split_rows = np.arange(trees) * splits
@@ -133,21 +134,22 @@ class ShapePredictor:
         matrices = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]], np.float32)
         deltas = self._forest.deltas[cascade]
         moved = np.einsum("ijn,fj->nfi", matrices, deltas)
-        points: NDArray[np.float64] = (moved + shapes[:, self._forest.anchors[cascade]]).astype(np.float64)
+        points: NDArray[np.float64] = (moved + shapes.take(self._anchors[cascade], axis=1)).astype(np.float64)
         return points
 
     def _step(self, cascade: int, samples: Floats, shapes: Floats) -> Floats:
         """The shapes (N, P, 2) after one cascade's trees have looked at samples (N, F)."""
-        difference = samples[:, self._first[cascade]] - samples[:, self._second[cascade]]
+        difference = samples.take(self._first[cascade], axis=1)
+        difference -= samples.take(self._second[cascade], axis=1)
         # The first child of node i is 2i + 1 and is taken above the threshold, the second 2i + 2.
         other = (difference <= self._thresholds[cascade]).view(np.uint8)
-        faces = np.arange(len(samples))[:, None]
-        node = np.zeros((len(samples), len(self._split_rows)), np.intp)
+        roots = np.arange(len(samples))[:, None] * other.shape[1] + self._split_rows
+        node = np.zeros_like(roots)
         for _ in range(self._depth):
-            node = 2 * node + 1 + other[faces, self._split_rows + node]
-        leaves = self._leaves[cascade][self._leaf_rows + node]
+            node = 2 * node + 1 + other.take(roots + node)
+        leaves = self._leaves[cascade].take(self._leaf_rows + node, axis=0)
         # A running sum adds in the order of the file, as dlib does; numpy's sum would pair the terms up.
-        start = shapes.reshape(len(shapes), 1, -1)
+        start = shapes.reshape(len(shapes), 1, leaves.shape[-1])
         return np.cumsum(np.concatenate([start, leaves], axis=1), axis=1)[:, -1].reshape(shapes.shape)
 
 
@@ -158,5 +160,6 @@ def _grey(image: Pixels, points: NDArray[np.float64]) -> Floats:
     nearest = np.floor(points + 0.5).clip(-1, max(height, width)).astype(np.intp)
     x, y = nearest[..., 0], nearest[..., 1]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    pixels = image[np.where(inside, y, 0), np.where(inside, x, 0)].sum(axis=-1, dtype=np.int32)
-    return np.where(inside, pixels // 3, 0).astype(np.float32)
+    pixels = image.reshape(-1, 3).take(np.where(inside, y * width + x, 0), axis=0)
+    total = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
+    return np.where(inside, total // 3, 0).astype(np.float32)

@@ -88,7 +88,7 @@ class InputImage:
 
 @dataclass(frozen=True, slots=True)
 class MmodOptions:
-    """How a detector's output is read: window (width, height) in pixels, and when a box suppresses another."""
+    """How a detector's output is read: its window (width, height) and when boxes overlap."""
 
     window: tuple[int, int]
     overlap: float
