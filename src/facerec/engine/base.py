@@ -6,7 +6,7 @@ the centre of the first pixel at (0, 0). Images are (height, width, 3) uint8 in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -85,6 +85,16 @@ class AttributeModel(Protocol):
 
     def describe(self, image: Pixels, boxes: Floats, landmarks: Floats) -> list[Attributes]:
         """Attributes of each of the N faces; fields outside `provides` are None."""
+
+
+class DenseLandmarker(Protocol):
+    """Places many points on faces, beyond the five that alignment needs."""
+
+    names: Mapping[str, int]
+    """Row of each point that Rekognition names (`LandmarkType`); its "left" is the image's."""
+
+    def locate(self, image: Pixels, boxes: Floats) -> Floats:
+        """Points (N, P, 2) float32 x, y in pixels for boxes (N, 4)."""
 
 
 class Session(Protocol):
