@@ -59,6 +59,7 @@ class Database:
             max_overflow=MAX_CONNECTIONS - 8,
             pool_timeout=patience,
             connect_args={"timeout": patience} if sqlite else {},
+            hide_parameters=True,  # they are faces and their names, and errors are logged
         )
         if sqlite:
             event.listen(self._engine, "connect", _set_up_sqlite)
