@@ -305,3 +305,21 @@ def test_a_fault_of_the_service_tells_nothing_but_the_id(
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert response["Error"]["Message"] == "Internal server error"
     assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_fault_of_the_database_puts_no_embedding_into_the_log(
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path_factory.mktemp("faulty")) as server:
+        client = server.client()
+        client.create_collection(CollectionId="album")
+        with server.service.database.write() as connection:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER refuse BEFORE INSERT ON faces BEGIN SELECT RAISE(ABORT, 'no more'); END"
+            )
+        with pytest.raises(client.exceptions.InternalServerError):
+            client.index_faces(CollectionId="album", Image={"Bytes": draw("ann")}, ExternalImageId="a.name")
+        assert client.list_faces(CollectionId="album")["Faces"] == []
+    assert "no more" in caplog.text
+    assert "parameters: (" not in caplog.text
+    assert "a.name" not in caplog.text
