@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,14 +10,13 @@ from typing import Annotated
 import typer
 
 from facerec.bootstrap import open_keys
+from facerec.cli.output import AsJson, print_json
 from facerec.config import read_settings
 from facerec.domain import AccessKey
 from facerec.metastore import open_metastore
 from facerec.services.keys import KeyService
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke access keys.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @keys_app.command()
@@ -30,7 +28,7 @@ def create(
     with _keys() as keys:
         created = keys.create(label)
     if as_json:
-        typer.echo(json.dumps({**_described(created.key), "SecretAccessKey": created.secret}))
+        print_json({**_described(created.key), "SecretAccessKey": created.secret})
         return
     typer.echo(f"AWS_ACCESS_KEY_ID={created.key.access_key_id}")
     typer.echo(f"AWS_SECRET_ACCESS_KEY={created.secret}")
@@ -43,7 +41,7 @@ def list_keys(as_json: AsJson = False) -> None:
     with _keys() as keys:
         listed = keys.list()
     if as_json:
-        typer.echo(json.dumps([_described(key) for key in listed]))
+        print_json([_described(key) for key in listed])
         return
     if not listed:
         typer.echo("There are no access keys.")
@@ -62,7 +60,7 @@ def revoke(
         keys.revoke(access_key_id)
         revoked = next(key for key in keys.list() if key.access_key_id == access_key_id)
     if as_json:
-        typer.echo(json.dumps(_described(revoked)))
+        print_json(_described(revoked))
         return
     typer.echo(f"{access_key_id} is revoked.")
 

@@ -41,7 +41,7 @@ def serve(
     with listening, open_service(settings) as service:
         listening.listen(BACKLOG)
         address = address_of(listening)
-        typer.echo(_greeting(address, service.engine.contract.pack, signed=warning is None))
+        typer.echo(_greeting(address, service.engine.contract.pack, signed=bool(service.keys.list())))
         run(create_app(service), listening, max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST)
 
 
@@ -65,13 +65,12 @@ def _stop(_number: int, _frame: object) -> None:
 
 def _greeting(address: str, pack: str, *, signed: bool) -> str:
     """Where the service is, and how to use it."""
-    keys = "" if signed else "AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any "
+    keys = "" if signed else " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
     return "\n".join(
         (
             f"facerec listens on {address} with the model pack {pack}.",
             f'  Python      boto3.client("rekognition", endpoint_url="{address}", region_name="us-east-1")',
-            f"  AWS CLI     {keys}aws rekognition list-collections --endpoint-url {address} --region "
-            f"us-east-1",
-            f"  Any SDK     AWS_ENDPOINT_URL_REKOGNITION={address}",
+            f"  AWS CLI     aws rekognition list-collections --endpoint-url {address} --region us-east-1",
+            f"  Any SDK     AWS_ENDPOINT_URL_REKOGNITION={address} AWS_REGION=us-east-1{keys}",
         )
     )
