@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from facerec.db import Database
+from facerec.errors import StorageError
 from facerec.metastore import migrations, open_at
 from facerec.metastore.tables import metadata
 
@@ -40,6 +42,15 @@ def test_opening_again_keeps_what_is_stored(tmp_path: Path) -> None:
         value = connection.scalar(sa.text("select value from meta where name = 'mark'"))
     assert value == "kept"
     again.close()
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    database = open_at(tmp_path)
+    with database.write() as connection:
+        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+    database.close()
+    with pytest.raises(StorageError, match="revision 9999, which this version of the service does not know"):
+        open_at(tmp_path)
 
 
 def test_processes_that_start_together_make_one_database(tmp_path: Path) -> None:
