@@ -12,12 +12,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from facerec.errors import ConfigurationError
 
-HEAD_SECONDS = 15.0
-"""How long a request line with its headers may take to arrive, from the connection or the first byte on."""
-
-HEAD_BYTES = 64 * 1024
-"""Most bytes of a request line with its headers."""
-
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than load balancers usually do, so that they close first."""
 
@@ -30,8 +24,13 @@ BACKLOG = 2048
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which sets no bound on how long or how large a request's head is."""
 
+    head_seconds = 15.0
+    """How long a request line with its headers may take, from the connection or its first byte on."""
+    head_bytes = 64 * 1024
+    """Most bytes of a request line with its headers."""
+
     _head_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _received = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the head of a first request."""
@@ -53,8 +52,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Count the bytes of an incomplete head."""
         super().data_received(data)
         if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self._received += len(data)
+            if self._received > self.head_bytes and not self.transport.is_closing():
                 self.send_400_response("The request's headers are too large.")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -63,8 +62,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        self._received = 0
+        self._head_timer = self.loop.call_later(self.head_seconds, self._give_up)
 
     def _stop_expecting(self) -> None:
         if self._head_timer is not None:
