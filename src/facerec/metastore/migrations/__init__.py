@@ -27,8 +27,8 @@ def upgrade(database: Database, revision: str = "head") -> None:
             command.upgrade(_configuration(connection), revision)
     except CommandError as error:
         raise StorageError(
-            f"The database is at revision {current}, which this version of the service does not know: {error}. "
-            "Start the version that made it, or a newer one."
+            f"The database is at revision {current}, which this version of the service does not know: "
+            f"{error}. Start the version that made it, or a newer one."
         ) from error
 
 
