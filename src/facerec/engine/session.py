@@ -26,12 +26,18 @@ _importing = threading.Lock()
 
 
 def open_session(
-    model: bytes | Path, *, runtime: str, threads: int, input_shape: InputShape | None = None
+    model: bytes | Path,
+    *,
+    runtime: str,
+    threads: int,
+    parallel: int = 1,
+    input_shape: InputShape | None = None,
 ) -> Session:
     """Load an ONNX network, given as its bytes or its file.
 
     runtime: "openvino", "onnxruntime", or "auto": OpenVINO where it is installed, else ONNX Runtime.
     threads: processors that one run may use.
+    parallel: runs that may go on at a time, each with its own `threads`; OpenVINO lets more wait.
     input_shape: shape that the first input shall have, None for a dimension that varies from run to run; by
     default the shape that the file declares. `(None, 3, 112, 112)` lets a recogniser run batches,
     `(1, 3, None, None)` lets a detector look at any size. The results at the declared shape do not change.
@@ -40,10 +46,12 @@ def open_session(
     two machines can be compared.
 
     Raises PackError when the file is missing, damaged or can not take the shape, ConfigurationError when the
-    runtime is not installed or unknown, or `threads` is less than 1.
+    runtime is not installed or unknown, or `threads` or `parallel` is less than 1.
     """
-    if threads < 1:
-        raise ConfigurationError(f"a network needs at least 1 thread, not {threads}")
+    if threads < 1 or parallel < 1:
+        raise ConfigurationError(
+            f"a network needs at least 1 thread and 1 run at a time, not {threads} and {parallel}"
+        )
     chosen = _choose(runtime)
     name = str(model) if isinstance(model, Path) else "the network"
     content = _read(model, name)
@@ -55,9 +63,11 @@ def open_session(
             raise PackError(f"{name}: {error.message}") from error
         if changed is not network:
             content, network = changed.SerializeToString(), changed
-    open_in = _OpenVinoSession if chosen == "openvino" else _OnnxRuntimeSession
+    shape = _declared(network, name)
     try:
-        return open_in(name, content, _declared(network, name), threads)
+        if chosen == "openvino":
+            return _OpenVinoSession(name, content, shape, threads, parallel)
+        return _OnnxRuntimeSession(name, content, shape, threads)
     except Exception as error:  # the errors of the two runtimes have no other class in common
         raise PackError(f"{name} can not be loaded by {chosen}: {error}") from error
 
@@ -65,17 +75,17 @@ def open_session(
 class _OpenVinoSession:
     """A network compiled by OpenVINO for this machine's processor.
 
-    One run at a time uses all threads; a second caller waits for the first. Each thread that runs borrows an
-    infer request of its own.
+    As many runs as `parallel` go on at a time, one more waits. Each thread that runs borrows an infer request
+    of its own.
     """
 
-    def __init__(self, name: str, content: bytes, shape: InputShape, threads: int) -> None:
+    def __init__(self, name: str, content: bytes, shape: InputShape, threads: int, parallel: int) -> None:
         openvino = _import("openvino")
         core = openvino.Core()
         options = {
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": threads * parallel,
             "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": parallel,
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._name = name
