@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import orjson
@@ -17,6 +17,7 @@ from botocore.config import Config
 from shape_samples import differences
 
 from facerec.api.app import create_app
+from facerec.api.rekognition.errors import WIRE_ERRORS
 from facerec.api.rekognition.model import read_model
 from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from mypy_boto3_rekognition.type_defs import ImageTypeDef
 
 MODEL = read_model()
-REGION, ACCOUNT = "eu-central-1", "123456789012"
+FRAMEWORK_CODES = {row.code for row in WIRE_ERRORS.values() if row.framework}
+REGION: Final = "eu-central-1"
+ACCOUNT: Final = "123456789012"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,17 @@ def inline(data: bytes) -> ImageTypeDef:
 
 
 def _check_answer(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    """botocore overlooks what it does not know; here an answer has to fit the model to the letter."""
+    """botocore overlooks what it does not know; here an answer has to fit the model to the letter.
+
+    An error has to be one that the model lists for the operation, or one of AWS's framework.
+    """
+    operation = MODEL.operations[operation_model.name]
+    answer = orjson.loads(response_dict["body"])
     if response_dict["status_code"] == 200:
-        found = differences(
-            MODEL.operations[operation_model.name].output, orjson.loads(response_dict["body"])
-        )
+        found = differences(operation.output, answer)
         assert not found, found
+    else:
+        assert answer["__type"] in operation.errors | FRAMEWORK_CODES, answer
 
 
 @contextlib.contextmanager
