@@ -15,6 +15,6 @@ collection=aws-cli-quickstart
 aws rekognition create-collection --collection-id "$collection" --query StatusCode >/dev/null 2>&1 || true
 aws rekognition index-faces --collection-id "$collection" --image-bytes "fileb://$1" --max-faces 1 \
     --external-image-id "$(basename "$1" | tr -c 'a-zA-Z0-9_.\n-' _)" \
-    --query 'FaceRecords[].["indexed", Face.ExternalImageId, Face.FaceId]' --output text
+    --query "FaceRecords[].['indexed', Face.ExternalImageId, Face.FaceId]" --output text
 aws rekognition search-faces-by-image --collection-id "$collection" --image-bytes "fileb://$2" \
-    --query 'FaceMatches[].["found", Face.ExternalImageId, Similarity]' --output text
+    --query "FaceMatches[].['found', Face.ExternalImageId, Similarity]" --output text

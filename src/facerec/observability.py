@@ -60,3 +60,6 @@ def configure_logging(level: str) -> None:
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # What these tell of their own start is of no use to an operator, and reads like a fault (FAISS trying variants).
+    for chatty in ("faiss.loader", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
