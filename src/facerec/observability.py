@@ -1,4 +1,4 @@
-"""What is known of the request at work, carried through rooms and threads by a context variable; and logging."""
+"""What is known of the request at work, carried through rooms and threads by a context variable; logging."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def configure_logging(level: str) -> None:
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # What these tell of their own start is of no use to an operator, and reads like a fault (FAISS trying variants).
+    # What these tell of their own start helps nobody, and reads like a fault (FAISS trying its variants).
     for chatty in ("faiss.loader", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
