@@ -80,6 +80,7 @@ class RekognitionDoor:
     def answer(self, request: SignedRequest, body: bytes, request_id: str) -> Answer:
         """The answer to a request, whatever it is; every exception becomes an answer too."""
         try:
+            current_request().check()
             self._authenticate(request)
             operation = self._operation(request)
             parameters = parse(operation.input, body)
