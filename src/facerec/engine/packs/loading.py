@@ -1,0 +1,188 @@
+"""From a setting to an engine: which folder a pack lies in, and which classes its manifest calls for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facerec.config import Settings
+from facerec.engine.alignment.arcface import ArcFaceAligner
+from facerec.engine.alignment.dlib_chip import DlibChipAligner
+from facerec.engine.attributes import Landmarks68, Landmarks106, open_attribute_model
+from facerec.engine.base import Aligner, AttributeModel, DenseLandmarker, Detector, Engine, Floats, Landmarker
+from facerec.engine.detection.mmod import MmodDetector
+from facerec.engine.detection.scrfd import ScrfdDetector
+from facerec.engine.detection.yunet import YunetDetector
+from facerec.engine.fake import FakeEngine
+from facerec.engine.landmarks import ShapePredictor, load_forest
+from facerec.engine.packs import dlib
+from facerec.engine.packs.bare_folder import NEEDED, infer_manifest
+from facerec.engine.packs.manifest import (
+    FILE_NAME,
+    AlignmentSpec,
+    DetectorSpec,
+    LandmarkerSpec,
+    PackManifest,
+    RecognizerSpec,
+    read_manifest,
+)
+from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
+from facerec.engine.pipeline import Limits, PackEngine, Parts
+from facerec.engine.recognition import OnnxRecognizer, batch_shape
+from facerec.engine.session import open_session
+from facerec.errors import PackError
+
+FAKE = "fake"
+"""Name of the engine without networks, for tests."""
+
+
+def open_engine(settings: Settings) -> Engine:
+    """The engine of the pack that `settings.model_path` names.
+
+    `dlib` is built in (and built once, under the packs folder), `fake` is the tests' engine; a name is a
+    pulled pack; anything else is a folder. Raises PackError that says what is missing and how it is had.
+    """
+    name = settings.model_path
+    if name == FAKE:
+        return FakeEngine(max_pixels=settings.max_image_pixels, max_faces=settings.max_faces_per_image)
+    if name == BUILT_IN:
+        return load_pack(dlib.prepare(settings.packs_folder), settings)
+    pulled = settings.packs_folder / name
+    if name == Path(name).name and pulled.is_dir():
+        return load_pack(pulled, settings)
+    if any(pack.name == name for pack in KNOWN_PACKS):
+        raise PackError(f"the model pack {name} is not there yet: facerec packs pull {name}")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise PackError(f"there is no model pack or folder {name}; {NEEDED}")
+    return load_pack(folder, settings)
+
+
+def load_pack(folder: Path, settings: Settings) -> Engine:
+    """The engine of the pack in a folder, with the settings' runtime, threads, limits and overrides.
+
+    Raises PackError for a folder that is no pack, and for networks that cannot be loaded or do not fit.
+    """
+    manifest = read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
+    parts = _parts(_overridden(manifest, settings), settings)
+    limits = Limits(
+        max_pixels=settings.max_image_pixels,
+        max_faces=settings.max_faces_per_image,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        workers=settings.threads,
+    )
+    return PackEngine(parts, limits)
+
+
+def _overridden(manifest: PackManifest, settings: Settings) -> PackManifest:
+    """The manifest with what the settings say in its place; none of it touches the embedding contract."""
+    detector = manifest.detector
+    if settings.detection_sizes is not None:
+        detector = replace(detector, sizes=settings.detection_sizes)
+    if settings.min_face_confidence is not None:
+        detector = replace(detector, threshold=settings.min_face_confidence)
+    return replace(manifest, detector=detector)
+
+
+def _parts(manifest: PackManifest, settings: Settings) -> Parts:
+    """The pack's networks, loaded.
+
+    Each of the `threads` workers detects on one processor; the recogniser, whose runs are made one at a time,
+    may use them all.
+    """
+    recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, settings)
+    attribute_models, dense = _attribute_models(manifest, settings)
+    centre = _centre(manifest.recognizer.centre, recognizer.dimension)
+    return Parts(
+        contract=manifest.contract(recognizer.dimension),
+        calibration=manifest.calibration,
+        detector=_detector(manifest.detector, settings),
+        landmarker=_landmarker(manifest.landmarker) if manifest.landmarker else None,
+        aligner=_aligner(manifest.alignment),
+        recognizer=recognizer,
+        centre=centre,
+        attribute_models=attribute_models,
+        dense_landmarker=dense,
+    )
+
+
+def _detector(spec: DetectorSpec, settings: Settings) -> Detector:
+    """The detector of the manifest's kind."""
+    session = open_session(
+        spec.file,
+        runtime=settings.runtime,
+        threads=1,
+        parallel=settings.threads,
+        input_shape=None if spec.kind == "mmod" else (1, 3, None, None),
+    )
+    if spec.kind == "mmod":
+        return MmodDetector(session, threshold=spec.threshold, nms=spec.nms, sizes=spec.sizes)
+    if spec.kind == "yunet":
+        return YunetDetector(session, threshold=spec.threshold, nms=spec.nms, sizes=spec.sizes)
+    return ScrfdDetector(session, threshold=spec.threshold, nms=spec.nms, sizes=spec.sizes)
+
+
+def _landmarker(spec: LandmarkerSpec) -> Landmarker:
+    """The landmarker of the manifest's kind."""
+    return ShapePredictor(load_forest(spec.file.read_bytes(), str(spec.file)))
+
+
+def _aligner(spec: AlignmentSpec) -> Aligner:
+    """The aligner of the manifest's kind."""
+    return ArcFaceAligner(spec.size) if spec.kind == "arcface" else DlibChipAligner(spec.size)
+
+
+def _recognizer(spec: RecognizerSpec, size: int, settings: Settings) -> OnnxRecognizer:
+    """The recogniser for crops of `size` pixels, taking batches of any length where its network can."""
+    options: dict[str, Any] = {"runtime": settings.runtime, "threads": settings.threads}
+    inputs: dict[str, Any] = {"colour": spec.colour, "mean": spec.mean, "std": spec.std}
+    try:
+        session = open_session(spec.file, input_shape=batch_shape(size), **options)
+        return OnnxRecognizer(session, **inputs)
+    except PackError as error:
+        # A network whose graph fixes the batch still runs: one batch of that length after the other.
+        session = open_session(spec.file, **options)
+        if session.input_shape[2:] != (size, size):
+            raise PackError(
+                f"{spec.file} takes inputs of shape {session.input_shape}, but the pack's alignment cuts "
+                f"crops of {size} x {size}"
+            ) from error
+        return OnnxRecognizer(session, **inputs)
+
+
+def _attribute_models(
+    manifest: PackManifest, settings: Settings
+) -> tuple[tuple[AttributeModel, ...], DenseLandmarker | None]:
+    """The pack's attribute models and its dense landmarks. Of two networks of those, the first is opened."""
+    models: list[AttributeModel] = []
+    dense: DenseLandmarker | None = None
+    for spec in manifest.attributes:
+        places_points = spec.kind in ("2d106", "1k3d68")
+        if places_points and dense is not None:
+            continue
+        model = open_attribute_model(spec.kind, spec.file, runtime=settings.runtime, threads=1)
+        if isinstance(model, Landmarks106 | Landmarks68):
+            dense = model
+        else:
+            models.append(model)
+    return tuple(models), dense
+
+
+def _centre(path: Path | None, dimension: int) -> Floats | None:
+    """The vector that is subtracted from embeddings."""
+    if path is None:
+        return None
+    try:
+        centre = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PackError(f"{path} is no .npy file that can be read: {error}") from error
+    if centre.shape != (dimension,) or centre.dtype != np.float32 or not np.isfinite(centre).all():
+        raise PackError(
+            f"{path} holds {centre.dtype} of shape {centre.shape}; "
+            f"expected {dimension} finite float32 numbers"
+        )
+    return np.asarray(centre, np.float32)

@@ -1,0 +1,268 @@
+"""The engine of a model pack: decode, detect, align, embed; each step as parallel as the machine allows.
+
+Decoding, detection and alignment run in the caller's thread, at most `workers` of them at a time. Crops go
+to one batcher, whose unit is a face: the faces of all callers share the recogniser's runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from facerec.domain import Attributes, BoundingBox, DetectedFace, EmbeddingContract, Landmark
+from facerec.engine.base import (
+    Aligner,
+    AttributeModel,
+    Calibration,
+    DenseLandmarker,
+    Detector,
+    Floats,
+    FoundFace,
+    Landmarker,
+    LandmarkLayout,
+    Picture,
+    Pixels,
+    Recognizer,
+)
+from facerec.engine.batching import Batcher
+from facerec.engine.decoding import decode
+from facerec.engine.pose import estimate_pose, name_points
+from facerec.engine.quality import assess
+from facerec.errors import FacerecError, Overloaded
+from facerec.observability import current_request
+
+ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
+"""What a caller asks for who wants to know all that can be known of a face."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """What a model pack's engine is made of."""
+
+    contract: EmbeddingContract
+    calibration: Calibration
+    detector: Detector
+    landmarker: Landmarker | None
+    """None where the detector gives landmarks (layout FIVE)."""
+    aligner: Aligner
+    recognizer: Recognizer
+    centre: Floats | None
+    """(dimension,) float32, subtracted from embeddings before they are normalised."""
+    attribute_models: tuple[AttributeModel, ...] = ()
+    dense_landmarker: DenseLandmarker | None = None
+
+    @property
+    def layout(self) -> LandmarkLayout:
+        """Layout of the pack's landmarks."""
+        return LandmarkLayout.FIVE if self.landmarker is None else self.landmarker.layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of an engine."""
+
+    max_pixels: int
+    """Most pixels of an image."""
+    max_faces: int
+    """Most faces of an image; the largest boxes are kept."""
+    max_batch: int
+    """Most crops in one run of the recogniser."""
+    max_queue: int
+    """Most calls at work or waiting when an image comes to be decoded; one more is refused."""
+    workers: int
+    """Most threads that decode, detect or align at a time."""
+
+
+class PackEngine:
+    """Detects and embeds faces with a model pack's networks; implements `facerec.engine.base.Engine`."""
+
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        self.contract: EmbeddingContract = parts.contract
+        self.calibration: Calibration = parts.calibration
+        provided = [model.provides for model in parts.attribute_models]
+        self.attributes: frozenset[str] = frozenset().union(*provided)
+        self._parts = parts
+        self._limits = limits
+        self._slots = threading.BoundedSemaphore(limits.workers)
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._closed = False
+        # Whoever waits here has been admitted as a request already, and brings all of an image's faces.
+        self._batcher: Batcher[Pixels, Floats] = Batcher(
+            self._embed_batch,
+            max_batch=limits.max_batch,
+            max_queue=limits.max_queue * limits.max_faces,
+            name="facerec-embed",
+        )
+
+    def decode(self, data: bytes) -> Picture:
+        """Decode an image, upright. Raises InvalidImage, ImageTooLarge, and Overloaded when too much waits.
+
+        Every request begins with an image, so this is where requests are admitted; later steps are not
+        refused.
+        """
+        with self._call(admit=True), self._slot():
+            return decode(data, max_pixels=self._limits.max_pixels)
+
+    def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
+        """Faces of the picture, largest box first, at most `max_faces`, with the attributes asked for."""
+        with self._call(), self._slot():
+            boxes, scores, landmarks = self._locate(picture)
+            judged = self._describe(picture, boxes, landmarks, attributes)
+            named = self._name(picture, boxes, landmarks, attributes)
+            return [
+                self._found(picture, *one)
+                for one in zip(boxes, scores.tolist(), landmarks, named, judged, strict=True)
+            ]
+
+    def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
+        """Unit embeddings (N, dimension) float32 of the given faces; the rest of the picture is not looked
+        at.
+
+        Raises FacerecError when the recogniser gives no direction for a face (zeros or numbers that are not
+        finite), which a sound pack does not.
+        """
+        if not faces:
+            return np.empty((0, self.contract.dimension), np.float32)
+        with self._call():
+            with self._slot():
+                points = np.stack([face.landmarks for face in faces])
+                crops = self._parts.aligner.align(picture.pixels, points)
+            return _unit(np.stack(self._batcher.call(list(crops))), self._parts.centre)
+
+    def close(self) -> None:
+        """Let running work finish, refuse new work and end the batcher's thread. Closing twice is
+        harmless."""
+        with self._lock:
+            self._closed = True
+        self._batcher.close()
+
+    @contextmanager
+    def _call(self, *, admit: bool = False) -> Iterator[None]:
+        """Count a call; with `admit`, refuse it when too many are at work or waiting."""
+        with self._lock:
+            if self._closed:
+                raise FacerecError("the engine is closed")
+            if admit and self._calls >= self._limits.max_queue:
+                raise Overloaded
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Wait for one of the workers' slots. Raises Cancelled when the caller has gone meanwhile."""
+        with self._slots:
+            current_request().check()
+            yield
+
+    def _locate(self, picture: Picture) -> tuple[Floats, Floats, Floats]:
+        """Boxes (N, 4), scores (N,) and landmarks (N, 5, 2) of the usable faces, largest box first."""
+        found = self._parts.detector.detect(picture.pixels)
+        extent = found.boxes[:, 2:] - found.boxes[:, :2]
+        usable = np.isfinite(found.boxes).all(axis=1) & (extent > 0).all(axis=1)
+        chosen = np.flatnonzero(usable)
+        areas = extent[chosen].astype(np.float64).prod(axis=1)
+        chosen = chosen[np.argsort(-areas, kind="stable")][: self._limits.max_faces]
+        boxes, scores = found.boxes[chosen], found.scores[chosen]
+        if found.landmarks is not None:
+            landmarks = found.landmarks[chosen]
+        elif self._parts.landmarker is not None and len(boxes):
+            landmarks = self._parts.landmarker.locate(picture.pixels, boxes)
+        else:
+            landmarks = np.empty((len(boxes), 5, 2), np.float32)
+        # Points that coincide or are not finite fix no alignment: that is no face.
+        spread = np.ptp(landmarks, axis=1).max(axis=1, initial=0)
+        sound = np.isfinite(landmarks).all(axis=(1, 2)) & (spread > 0)
+        return boxes[sound], scores[sound], landmarks[sound]
+
+    def _describe(
+        self, picture: Picture, boxes: Floats, landmarks: Floats, wanted: frozenset[str]
+    ) -> list[Attributes]:
+        """Attributes of each face, by those models alone that provide something wanted."""
+        judged = [Attributes()] * len(boxes)
+        for model in self._parts.attribute_models:
+            if len(boxes) and model.provides & wanted:
+                described = model.describe(picture.pixels, boxes, landmarks)
+                judged = [_merge(one, other, wanted) for one, other in zip(judged, described, strict=True)]
+        return judged
+
+    def _name(
+        self, picture: Picture, boxes: Floats, landmarks: Floats, wanted: frozenset[str]
+    ) -> list[tuple[Landmark, ...]]:
+        """Named points of each face: those of alignment, and the dense ones when every attribute is
+        wanted."""
+        width, height = picture.width, picture.height
+        named = [name_points(points, self._parts.layout, width, height) for points in landmarks]
+        dense = self._parts.dense_landmarker
+        if dense is None or not named or not wanted >= ALL_ATTRIBUTES:
+            return named
+        known = {point.type for point in named[0]}
+        rows = {name: row for name, row in dense.names.items() if name not in known}
+        located = dense.locate(picture.pixels, boxes) / np.array([width, height], np.float32)
+        return [
+            (
+                *one,
+                *(Landmark(name, float(points[row, 0]), float(points[row, 1])) for name, row in rows.items()),
+            )
+            for one, points in zip(named, located, strict=True)
+        ]
+
+    def _found(
+        self,
+        picture: Picture,
+        box: Floats,
+        score: float,
+        landmarks: Floats,
+        named: tuple[Landmark, ...],
+        attributes: Attributes,
+    ) -> FoundFace:
+        """One face as the service answers it."""
+        left, top, right, bottom = (float(value) for value in box)
+        face = DetectedFace(
+            box=BoundingBox(
+                left=left / picture.width,
+                top=top / picture.height,
+                width=(right - left) / picture.width,
+                height=(bottom - top) / picture.height,
+            ),
+            confidence=100.0 * min(max(score, 0.0), 1.0),
+            landmarks=named,
+            pose=estimate_pose(landmarks, self._parts.layout),
+            quality=assess(picture.pixels, box),
+            attributes=attributes,
+        )
+        return FoundFace(face=face, box=box, landmarks=landmarks)
+
+    def _embed_batch(self, crops: Sequence[Pixels]) -> list[Floats]:
+        """What the batcher runs: crops of any callers to raw embeddings."""
+        with self._slots:
+            return list(self._parts.recognizer.embed(np.stack(crops)))
+
+
+def _merge(one: Attributes, other: Attributes, wanted: frozenset[str]) -> Attributes:
+    """The first, with what the other adds of the wanted fields."""
+    added = {
+        field.name: value
+        for field in fields(Attributes)
+        if field.name in wanted and (value := getattr(other, field.name)) is not None
+    }
+    return replace(one, **added)
+
+
+def _unit(embeddings: Floats, centre: Floats | None) -> Floats:
+    """Embeddings (N, d) less the centre, each scaled to length 1."""
+    moved = embeddings.astype(np.float64)
+    if centre is not None:
+        moved -= centre
+    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths < 1e-12).any():
+        raise FacerecError("the recogniser gave no direction for a face: its weights or input are damaged")
+    return np.asarray(moved / lengths, np.float32)
