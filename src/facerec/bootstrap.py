@@ -51,12 +51,14 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
             engine = _open_engine(settings)
             stack.callback(engine.close)
         images = open_loader(settings)
+        collections = CollectionService(database, vectors, engine)
+        collections.finish_deletions()
         yield Service(
             settings=settings,
             engine=engine,
             database=database,
             vectors=vectors,
-            collections=CollectionService(database, vectors, engine),
+            collections=collections,
             faces=FaceService(database, vectors, engine, images),
             people=PeopleService(database, vectors, engine, images),
             analysis=AnalysisService(engine, images),
