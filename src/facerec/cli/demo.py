@@ -26,6 +26,9 @@ from facerec.engine.base import Pixels
 from facerec.errors import ConfigurationError, FacerecError, InvalidParameter, NoFaceInImage
 
 COLLECTION = "demo"
+GROUPING_THRESHOLD = 95.0
+"""Least similarity in a folder: n faces make n²/2 pairs, so a rate of false matches that does for one search
+would join strangers."""
 EXIF_ORIENTATION = 0x0112
 ROTATED_CLOCKWISE = 6
 """EXIF orientation of a picture that has to be turned by 90 degrees clockwise to stand upright."""
@@ -49,7 +52,10 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture of the result.")] = Path(
         "facerec-demo.jpg"
     ),
-    threshold: Annotated[float, typer.Option(min=0, max=100, help="Least similarity of one person.")] = 80.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Least similarity of one person; default: 80, and 95 in a folder."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """See it work: who is in which photo of a folder, or one portrait found again in altered copies.
@@ -58,9 +64,10 @@ def demo(
     """
     with _temporary_service(read_settings()) as service:
         if folder is None:
-            _find_portrait(service, output, threshold, as_json=as_json)
+            _find_portrait(service, output, 80.0 if threshold is None else threshold, as_json=as_json)
         else:
-            _sort_photos(service, folder, output, threshold, as_json=as_json)
+            strict = GROUPING_THRESHOLD if threshold is None else threshold
+            _sort_photos(service, folder, output, strict, as_json=as_json)
     note(f"The result is drawn in {output}.")
 
 
@@ -237,16 +244,21 @@ def _index_photos(service: Service, photos: Sequence[Path]) -> dict[str, Path]:
 def _group(service: Service, faces: Sequence[Face], threshold: float) -> list[list[Face]]:
     """Faces by person, the most often seen first.
 
-    The most similar faces are joined first, and never two of one photo: nobody is in a photo twice.
+    The most similar faces are joined first; two groups are joined only when at least half of the pairs
+    between them are similar, so that one chance resemblance joins no strangers, and never when both hold a
+    face of one photo: nobody is in a photo twice.
     """
-    links = []
+    cosines: dict[frozenset[str], float] = {}
     for face in faces:
-        found = service.faces.search(COLLECTION, face.face_id, threshold=threshold)
-        links += [(match.cosine, face.face_id, match.face.face_id) for match in found.matches]
+        for match in service.faces.search(COLLECTION, face.face_id, threshold=threshold).matches:
+            cosines[frozenset((face.face_id, match.face.face_id))] = match.cosine
     group_of = {face.face_id: [face] for face in faces}
-    for _, one, other in sorted(links, reverse=True):
-        left, right = group_of[one], group_of[other]
+    for pair in sorted(cosines, key=lambda pair: -cosines[pair]):
+        left, right = (group_of[face_id] for face_id in pair)
         if left is right or {face.image_id for face in left} & {face.image_id for face in right}:
+            continue
+        similar = sum(frozenset((one.face_id, other.face_id)) in cosines for one in left for other in right)
+        if similar < len(left) * len(right) / 2:
             continue
         joined = left + right
         for face in joined:

@@ -28,7 +28,9 @@ BACKGROUND: Colour = (247, 247, 245)
 INK: Colour = (34, 34, 34)
 PALE_INK: Colour = (110, 110, 110)
 OVERSAMPLING = 2
-"""Shapes are drawn this much larger and scaled down: smooth edges."""
+"""Shapes are drawn this much larger and scaled down, which makes smooth edges."""
+SMOOTH_BELOW = 4_000_000
+"""Pixels of a picture from which shapes are drawn as they are: its lines are thick, and memory is dear."""
 QUALITY = 92
 
 
@@ -64,14 +66,14 @@ def mark_faces(pixels: Pixels, marks: Sequence[Mark]) -> Image.Image:
     """A copy of the picture (height, width, 3) RGB with each face's box, landmarks and label."""
     picture = Image.fromarray(pixels)
     width, height = picture.size
-    scale = OVERSAMPLING
+    scale = OVERSAMPLING if width * height < SMOOTH_BELOW else 1
     layer = Image.new("RGBA", (width * scale, height * scale), (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    stroke = max(2, round(min(width, height) / 250)) * scale
     for mark in marks:
         box = mark.face.box
         left, top = box.left * width * scale, box.top * height * scale
         right, bottom = left + box.width * width * scale, top + box.height * height * scale
+        stroke = max(2 * scale, round(min(min(layer.size) / 250, (right - left) / 25)))
         radius = min(right - left, bottom - top) * 0.06
         # A dark rim makes the colour readable on any ground.
         rim = max(1, stroke // 3)
@@ -88,7 +90,7 @@ def mark_faces(pixels: Pixels, marks: Sequence[Mark]) -> Image.Image:
             draw.ellipse((x - dot - rim, y - dot - rim, x + dot + rim, y + dot + rim), fill=(0, 0, 0, 150))
             draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=(*mark.colour, 255))
     for mark in marks:
-        _label(draw, mark, (width * scale, height * scale), stroke)
+        _label(draw, mark, layer.size, scale)
     layer = layer.resize((width, height), Image.Resampling.LANCZOS)
     picture.paste(layer, mask=layer)
     return picture
@@ -148,17 +150,18 @@ def save(picture: Image.Image, target: Path, *, inputs: Sequence[Path] = ()) -> 
         raise InvalidParameter(f"the picture can not be written to {target}: {error}") from error
 
 
-def _label(draw: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int], stroke: int) -> None:
+def _label(draw: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int], scale: int) -> None:
     """A plate with the face's label above its box, or inside where there is no room above."""
     box = mark.face.box
     left, top = box.left * size[0], box.top * size[1]
-    text_size = round(min(max(box.width * size[0] / 7, 11 * OVERSAMPLING), min(size) / 16))
+    text_size = round(min(max(box.width * size[0] / 7, 11 * scale), min(size) / 16))
     font = _font(text_size)
     _, _, text_width, text_height = draw.textbbox((0, 0), mark.label, font)
     padding = text_size * 0.3
     plate_height = text_height + 2 * padding
     x = min(max(0, left), max(0, size[0] - text_width - 2 * padding))
-    y = top - plate_height - stroke if top - plate_height - stroke >= 0 else max(0, top) + stroke
+    gap = text_size * 0.3
+    y = top - plate_height - gap if top - plate_height - gap >= 0 else max(0, top) + gap
     draw.rounded_rectangle(
         (x, y, x + text_width + 2 * padding, y + plate_height), padding, fill=(*mark.colour, 235)
     )

@@ -236,7 +236,13 @@ def _rate_row(
     report: Report, far: float, threshold: float, tar: float, interval: Interval
 ) -> tuple[object, ...]:
     similarity = report.calibration.similarity(min(threshold, 1.0))
-    return (f"{far:g}", f"{tar:.2%}", _interval(interval), f"cosine {threshold:.4f}", f"{similarity:.1f}")
+    return (
+        f"{far:.0e}".replace("e-0", "e-"),
+        f"{tar:.2%}",
+        _interval(interval),
+        f"cosine {threshold:.4f}",
+        f"{similarity:.1f}",
+    )
 
 
 def _rate(value: float) -> str:
@@ -260,7 +266,7 @@ def _source(report: Report, pairs: Path) -> str:
 def _draw(report: Report, pairs: Path, target: Path) -> None:
     draw_roc(
         target,
-        title=f"{report.pack}: who is who",
+        title=f"{report.pack}: same person or not",
         subtitle=(
             f"{pairs.name}: {len(report.pairs.same)} pairs, accuracy {report.accuracy.accuracy:.2%}, "
             f"area {report.area:.4f}; bands: 95 % intervals"

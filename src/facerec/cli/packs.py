@@ -11,6 +11,7 @@ import typer
 from facerec.cli.collections import Yes
 from facerec.cli.output import AsJson, downloading, note, print_json, print_table, say
 from facerec.config import Settings, read_settings
+from facerec.engine.packs import dlib
 from facerec.engine.packs.install import MANIFEST, PackStore, verify_folder
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS, KnownPack, known_pack, manifest_text
 from facerec.errors import NotFound
@@ -196,9 +197,7 @@ def _store(settings: Settings) -> PackStore:
 def _folder(settings: Settings, name: str) -> Path:
     """Folder of an installed pack by name, of the built-in pack, or the folder that `name` is itself."""
     if name == BUILT_IN:
-        from facerec.engine.packs import loading
-
-        return loading.built_in_folder(settings)
+        return dlib.prepare(settings.packs_folder)
     if (Path(name) / MANIFEST).is_file():
         return Path(name)
     return _store(settings).folder_of(name)

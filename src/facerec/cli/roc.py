@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facerec.errors import ConfigurationError, InvalidParameter
 from facerec.services.evaluation import BINS, Floats64, ImpostorStatistics, Roc, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK = "#222222"
 PAIRS_COLOUR = "#0072B2"
@@ -45,49 +49,38 @@ def draw_roc(
     figure = Figure(figsize=(8, 5.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    lowest = 0.5 / (len(curve.far) and round(1 / curve.far[curve.far > 0].min()))
-    shown = [_step(axes, curve.far, curve.tar, len(genuine), PAIRS_COLOUR, "pairs of the list", lowest)]
+    # A rate of zero has no place on a logarithmic axis: each curve begins at its first false accept.
+    known = curve.far > 0
+    curves = [(curve.far[known], curve.tar[known], PAIRS_COLOUR, "pairs of the list")]
     if cross is not None and cross.count:
         far, tar = _cross_curve(cross, genuine)
-        lowest = min(lowest, 10.0 ** np.floor(np.log10(cross.strictest)))
-        keep = far >= cross.strictest
+        known = far >= cross.strictest
         label = f"all {cross.count:,} pairs of different persons".replace(",", " ")
-        shown.append(_step(axes, far[keep], tar[keep], len(genuine), CROSS_COLOUR, label, lowest))
-    floor = max(0.0, min(shown) - 0.02)
+        curves.append((far[known], tar[known], CROSS_COLOUR, label))
+    lowest_tar = min(_step(axes, *drawn, len(genuine)) for drawn in curves)
     axes.set_xscale("log")
-    axes.set_xlim(lowest, 1)
-    axes.set_ylim(np.floor(floor * 50) / 50, 1.002)
+    axes.set_xlim(0.8 * min(far[0] for far, *_ in curves), 1)
+    axes.set_ylim(max(0.0, np.floor(lowest_tar * 50) / 50 - 0.001), 1.002)
     axes.set_xlabel("false accept rate", color=INK)
     axes.set_ylabel("true accept rate", color=INK)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1%}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.8)
     axes.grid(visible=True, which="minor", axis="x", color="#eeeeee", linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False)
-    axes.set_title(subtitle, loc="left", fontsize=9, color="#666666")
-    figure.suptitle(title, x=0.02, ha="left", fontsize=13, fontweight="bold", color=INK)
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=26)
+    axes.text(0, 1.025, subtitle, transform=axes.transAxes, fontsize=9, color="#666666")
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, metadata={"Software": None} if target.suffix.lower() == ".png" else None)
 
 
-def _step(
-    axes: object, far: Floats64, tar: Floats64, genuine: int, colour: str, label: str, lowest: float
-) -> float:
-    """Draw one curve with its 95 % band; the least TAR that it shows."""
-    drawn_far = np.maximum(far, lowest)
+def _step(axes: Axes, far: Floats64, tar: Floats64, colour: str, label: str, genuine: int) -> float:
+    """Draw one curve with its 95 % band; the least rate that the band reaches."""
     bounds = [wilson(round(rate * genuine), genuine) for rate in tar]
-    axes.step(drawn_far, tar, where="post", color=colour, linewidth=1.8, label=label)  # type: ignore[attr-defined]
-    axes.fill_between(  # type: ignore[attr-defined]
-        drawn_far,
-        [b.low for b in bounds],
-        [b.high for b in bounds],
-        step="post",
-        color=colour,
-        alpha=0.13,
-        linewidth=0,
-    )
-    visible = tar[far >= lowest] if (far >= lowest).any() else tar
-    return float(min(wilson(round(rate * genuine), genuine).low for rate in visible[:1]))
+    low, high = [bound.low for bound in bounds], [bound.high for bound in bounds]
+    axes.step(far, tar, where="post", color=colour, linewidth=1.8, label=label)
+    axes.fill_between(far, low, high, step="post", color=colour, alpha=0.13, linewidth=0)
+    return min(low)
 
 
 def _cross_curve(cross: ImpostorStatistics, genuine: Floats64) -> tuple[Floats64, Floats64]:

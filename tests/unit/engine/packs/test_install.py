@@ -16,6 +16,7 @@ from archive_server import ArchiveServer, serving
 
 from facerec.engine.packs.download import Downloader
 from facerec.engine.packs.install import PackStore, extract
+from facerec.engine.packs.manifest import read_manifest
 from facerec.engine.packs.registry import (
     KNOWN_PACKS,
     KnownPack,
@@ -100,6 +101,9 @@ def test_pull_verify_remove(server: ArchiveServer, tmp_path: Path) -> None:
     assert (folder / "rec.onnx").read_bytes() == RECOGNIZER
     assert "not allowed" in (folder / "licence.txt").read_text()
     assert packs.verify("tiny") == []
+    manifest = read_manifest(folder)
+    assert (manifest.name, manifest.recognizer.digest) == ("tiny", tiny_pack("").recognizer.file.sha256)
+    assert manifest.commercial_use is False
     assert [path.name for path in (tmp_path / "packs" / ".downloads").iterdir()] == []
 
     (folder / "rec.onnx").write_bytes(RECOGNIZER[:-1] + b"?")
