@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_networks import frozen_network, mean_network
+
+from facerec.engine.session import open_session
+from facerec.errors import ConfigurationError, PackError
+
+RUNTIMES = ["openvino", "onnxruntime"]
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def picture(batch: int, height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(7).random((batch, 3, height, width), np.float32)
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Let packages seem not to be installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in packages else find(name))
+
+
+def test_a_network_runs_as_its_file_declares(runtime: str) -> None:
+    session = open_session(frozen_network(), runtime=runtime, threads=1)
+    image = picture(1, 16, 16)
+    pixels, means = session.run(image)
+    assert session.input_names == ("image",)
+    assert session.output_names == ("pixels", "means")
+    assert session.input_shape == (1, 3, 16, 16)
+    np.testing.assert_allclose(pixels[0], image.repeat(2, axis=2).repeat(2, axis=3).ravel(), rtol=1e-6)
+    np.testing.assert_allclose(means, image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 16, 16), (5, 16, 16), (2, 24, 40), (1, 7, 9)])
+def test_a_frozen_network_runs_at_other_sizes(runtime: str, batch: int, height: int, width: int) -> None:
+    session = open_session(frozen_network(), runtime=runtime, threads=1, input_shape=(None, 3, None, None))
+    image = picture(batch, height, width)
+    pixels, means = session.run(image)
+    assert session.input_shape == (None, 3, None, None)
+    doubled = image.repeat(2, axis=2).repeat(2, axis=3).reshape(batch, -1)
+    np.testing.assert_allclose(pixels, doubled, rtol=1e-6)
+    np.testing.assert_allclose(means, image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_another_fixed_size_can_be_asked_for(runtime: str) -> None:
+    session = open_session(frozen_network(), runtime=runtime, threads=1, input_shape=(4, 3, 8, 8))
+    assert session.run(picture(4, 8, 8))[0].shape == (4, 768)
+
+
+def test_networks_are_read_from_files(runtime: str, tmp_path: Path) -> None:
+    file = tmp_path / "network.onnx"
+    file.write_bytes(mean_network(("N", 3, "H", "W"), 2.0))
+    session = open_session(file, runtime=runtime, threads=1)
+    assert session.input_shape == (None, 3, None, None)
+    image = picture(2, 5, 6)
+    np.testing.assert_allclose(session.run(image)[0], 2 * image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_outputs_belong_to_the_caller(runtime: str) -> None:
+    session = open_session(mean_network((1, 3, 4, 4), 1.0), runtime=runtime, threads=1)
+    first = session.run(np.ones((1, 3, 4, 4), np.float32))[0]
+    session.run(np.zeros((1, 3, 4, 4), np.float32))
+    np.testing.assert_allclose(first, 1.0)
+    first[:] = 5.0
+    assert first.flags.owndata or first.base is not None
+
+
+def test_many_threads_get_their_own_answers(runtime: str) -> None:
+    session = open_session(mean_network((1, 3, 64, 64), 1.0), runtime=runtime, threads=2)
+
+    def mean_of(value: int) -> float:
+        return float(session.run(np.full((1, 3, 64, 64), value, np.float32))[0][0, 0])
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(mean_of, range(200)))
+    np.testing.assert_allclose(answers, np.arange(200), rtol=1e-5)
+
+
+def test_inputs_in_any_memory_order_are_taken(runtime: str) -> None:
+    session = open_session(mean_network((1, 3, 6, 5), 1.0), runtime=runtime, threads=1)
+    image = np.random.default_rng(1).random((1, 5, 6, 3), np.float32).transpose(0, 3, 2, 1)
+    np.testing.assert_allclose(session.run(image)[0], image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_damaged_file_is_refused(runtime: str, share: float) -> None:
+    content = frozen_network()
+    with pytest.raises(PackError, match="damaged"):
+        open_session(content[: int(len(content) * share)], runtime=runtime, threads=1)
+
+
+def test_bytes_that_are_no_network_are_refused(runtime: str) -> None:
+    with pytest.raises(PackError, match="damaged or no ONNX file"):
+        open_session(b"<html>404 not found</html>" * 40, runtime=runtime, threads=1)
+
+
+def test_a_missing_file_is_named(runtime: str, tmp_path: Path) -> None:
+    with pytest.raises(PackError, match=r"missing\.onnx can not be read"):
+        open_session(tmp_path / "missing.onnx", runtime=runtime, threads=1)
+
+
+def test_an_input_that_does_not_fit_is_an_error_of_the_pack(runtime: str) -> None:
+    session = open_session(mean_network((1, 3, 4, 4), 1.0), runtime=runtime, threads=1)
+    with pytest.raises(PackError, match="can not run on inputs"):
+        session.run(np.ones((1, 3, 9, 4), np.float32))
+    np.testing.assert_allclose(session.run(np.ones((1, 3, 4, 4), np.float32))[0], 1.0)
+
+
+def test_an_impossible_shape_is_refused(runtime: str) -> None:
+    with pytest.raises(PackError, match="was asked for"):
+        open_session(frozen_network(), runtime=runtime, threads=1, input_shape=(1, 3, 16))
+
+
+def test_an_unknown_runtime_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="'tensorrt' is unknown"):
+        open_session(frozen_network(), runtime="tensorrt", threads=1)
+
+
+def test_threads_are_at_least_one() -> None:
+    with pytest.raises(ConfigurationError, match="at least 1 thread"):
+        open_session(frozen_network(), runtime="auto", threads=0)
+
+
+def test_auto_takes_openvino_where_it_is_installed() -> None:
+    session = open_session(frozen_network(), runtime="auto", threads=1)
+    assert "OpenVino" in type(session).__name__
+
+
+def test_auto_takes_onnx_runtime_where_openvino_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "openvino")
+    session = open_session(frozen_network(), runtime="auto", threads=1)
+    assert "OnnxRuntime" in type(session).__name__
+
+
+def test_auto_says_what_to_install_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "openvino", "onnxruntime")
+    with pytest.raises(ConfigurationError, match="pip install openvino or pip install onnxruntime"):
+        open_session(frozen_network(), runtime="auto", threads=1)
+
+
+def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "onnxruntime")
+    with pytest.raises(ConfigurationError, match="onnxruntime is not installed: pip install"):
+        open_session(frozen_network(), runtime="onnxruntime", threads=1)
+
+
+def test_the_runtimes_do_not_report_home(runtime: str, tmp_path: Path) -> None:
+    """Both runtimes leave an id in the home folder when their telemetry starts."""
+    program = (
+        "import sys; from facerec.engine.session import open_session;"
+        f"open_session(sys.stdin.buffer.read(), runtime={runtime!r}, threads=1);"
+        "assert 'openvino_telemetry' not in sys.modules"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "CI": ""}
+    subprocess.run(
+        [sys.executable, "-c", program], input=frozen_network(), env=environment, check=True, timeout=120
+    )
+    assert list(tmp_path.rglob("*")) == []
