@@ -29,7 +29,7 @@ FACE = np.array(
 camera. The pupils are 63 mm apart (the adult mean); the rest across and down is the median of LFW's
 landmarks at that scale, so that LFW's median pose is frontal; depths are anthropometric means, rounded."""
 
-EYE_DISTANCE, NOSE_DEPTH, NOSE_DROP = 63.0, 16.0, 48.7
+EYE_DISTANCE, NOSE_DEPTH, NOSE_DROP = 63.0, 16.0, 46.0
 """Millimetres of a generic face: between the eyes' centres, and from the line of the eyes to the base of the
 nose, towards the camera and down."""
 PITCH_TRUST = 0.4

@@ -88,10 +88,11 @@ BARS = {
         confidence=60, sharpness=25, brightness=30, too_bright=98, yaw=50, pitch=45, side=50
     ),
     QualityFilter.HIGH: Bar(
-        confidence=70, sharpness=40, brightness=40, too_bright=97, yaw=35, pitch=35, side=80
+        confidence=65, sharpness=35, brightness=40, too_bright=97, yaw=35, pitch=35, side=70
     ),
 }
-"""Each filter's bar; NONE has none."""
+"""Each filter's bar; NONE has none. Of LFW's faces (frontal press photographs of some 95 pixels) AUTO keeps
+all, LOW and MEDIUM 95 to 99 %, HIGH some two thirds."""
 
 
 def rejections(face: DetectedFace, quality_filter: QualityFilter, picture: Picture) -> tuple[Reason, ...]:
