@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 
 from facerec.config import Settings
 from facerec.engine.alignment.arcface import ArcFaceAligner
@@ -32,6 +34,7 @@ from facerec.engine.packs.manifest import (
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
 from facerec.engine.pipeline import Limits, PackEngine, Parts
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
+from facerec.engine.reshaping import InputShape, input_shape
 from facerec.engine.session import open_session
 from facerec.errors import PackError
 
@@ -138,20 +141,30 @@ def _aligner(spec: AlignmentSpec) -> Aligner:
 
 def _recognizer(spec: RecognizerSpec, size: int, settings: Settings) -> OnnxRecognizer:
     """The recogniser for crops of `size` pixels, taking batches of any length where its network can."""
+    declared = _declared_shape(spec.file)
+    if len(declared) != 4 or any(side not in (size, None) for side in declared[2:]):
+        raise PackError(
+            f"{spec.file} takes inputs of shape {declared}, but the pack's alignment cuts crops of "
+            f"{size} x {size}"
+        )
     options: dict[str, Any] = {"runtime": settings.runtime, "threads": settings.threads}
     inputs: dict[str, Any] = {"colour": spec.colour, "mean": spec.mean, "std": spec.std}
     try:
         session = open_session(spec.file, input_shape=batch_shape(size), **options)
         return OnnxRecognizer(session, **inputs)
-    except PackError as error:
+    except PackError:
         # A network whose graph fixes the batch still runs: one batch of that length after the other.
-        session = open_session(spec.file, **options)
-        if session.input_shape[2:] != (size, size):
-            raise PackError(
-                f"{spec.file} takes inputs of shape {session.input_shape}, but the pack's alignment cuts "
-                f"crops of {size} x {size}"
-            ) from error
-        return OnnxRecognizer(session, **inputs)
+        return OnnxRecognizer(open_session(spec.file, **options), **inputs)
+
+
+def _declared_shape(file: Path) -> InputShape:
+    """Shape of a network's first input as its file declares it."""
+    try:
+        return input_shape(onnx.load(file, load_external_data=False))
+    except (DecodeError, OSError) as error:
+        raise PackError(f"{file} is damaged or no ONNX file: {error}") from error
+    except PackError as error:
+        raise PackError(f"{file}: {error.message}") from error
 
 
 def _attribute_models(
