@@ -59,14 +59,17 @@ def main() -> None:
         for box, score in found:
             shape = predictor(image, box)
             chip = dlib.get_face_chip(image, shape, 150, 0.25)
-            embedding = recognizer.compute_face_descriptor(chip)
+            # The pack's embedding is the mean of the chip's and its mirror image's.
+            mirror_image = np.ascontiguousarray(chip[:, ::-1])
+            both = [np.array(recognizer.compute_face_descriptor(picture)) for picture in (chip, mirror_image)]
+            embedding = np.mean(both, axis=0)
             faces.append(
                 {
                     "box": [box.left(), box.top(), box.right(), box.bottom()],
                     "score": score,
                     "landmarks": [[point.x, point.y] for point in shape.parts()],
                     "chip": digest(chip),
-                    "embedding": [round(value, 6) for value in embedding],
+                    "embedding": [round(float(value), 6) for value in embedding],
                 }
             )
         cases.append({"image": name, "part": part, "detected": boxes is None, "faces": faces})

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from facerec.engine.landmarks import dump_forest
-from facerec.engine.packs.dlib_format import read_network, read_shape_predictor
+from facerec.engine.packs.dlib_format import Network, read_network, read_shape_predictor
 from facerec.engine.packs.dlib_onnx import detector_to_onnx, recognizer_to_onnx
 from facerec.errors import PackError
 
@@ -121,12 +121,25 @@ def _manifest(digests: dict[str, str]) -> str:
     return text
 
 
+def recognition_network() -> Network:
+    """dlib's recognition network, as the package has it. Raises PackError as `prepare` does."""
+    return read_network(_source(_RECOGNIZER), _RECOGNIZER)
+
+
 def _build() -> dict[str, bytes]:
-    """The pack's files by name."""
-    recognizer = read_network(_source(_RECOGNIZER), _RECOGNIZER)
+    """The pack's files by name.
+
+    Averaging with the mirror image doubles the time of an embedding and pays: on LFW's folds 1 and 2 the
+    accuracy is 99.1 % instead of 98.75 %, and TAR 92.8 % instead of 90.7 % at a false match rate of 1e-3
+    (benchmarks/accuracy/dlib_calibration.py).
+    """
     detector = read_network(_source(_DETECTOR), _DETECTOR)
     forest = read_shape_predictor(_source(_PREDICTOR), _PREDICTOR)
-    contents = (recognizer_to_onnx(recognizer), detector_to_onnx(detector), dump_forest(forest))
+    contents = (
+        recognizer_to_onnx(recognition_network(), mirrored=True),
+        detector_to_onnx(detector),
+        dump_forest(forest),
+    )
     return dict(zip(_BUILT, contents, strict=True))
 
 

@@ -36,16 +36,21 @@ _DIVISOR = 256
 _CHANNELS = 3
 
 
-def recognizer_to_onnx(network: Network) -> bytes:
+def recognizer_to_onnx(network: Network, *, mirrored: bool) -> bytes:
     """The recognition network as ONNX.
 
     Input "pixels" (N, 3, rows, columns) float32, RGB 0..255, any N; output "embedding" (N, D) float32, not
-    normalised. Raises PackError when the network is none of this form.
+    normalised. With `mirrored`, an embedding is the mean of the crop's and its mirror image's: twice the
+    work, and steadier. Raises PackError when the network is none of this form.
     """
     if network.image.size is None:
         raise PackError("the recognition network takes no image of a fixed size")
     writer = _Writer("pixels", network.image.size)
+    if mirrored:
+        writer.add_mirror_images()
     writer.add_all(_folded(network))
+    if mirrored:
+        writer.add_mean_of_halves()
     shape: Shape = ["batch", _CHANNELS, *network.image.size]
     return writer.finish(shape, "embedding", ["batch", writer.value.channels])
 
@@ -132,6 +137,21 @@ class _Writer:
                 self._remembered = self.value
             else:
                 self._block_input = self._remembered = self.value
+
+    def add_mirror_images(self) -> None:
+        """Append every image's mirror image, left for right, to the batch."""
+        first, beyond = np.array([-1]), np.array([np.iinfo(np.int64).min])
+        parts = [("starts", first), ("ends", beyond), ("axes", np.array([3])), ("steps", np.array([-1]))]
+        source = self.value
+        mirrored = self._node("Slice", [self._weight(*part) for part in parts], source.channels, source.size)
+        self.value = self._node("Concat", [mirrored.name], source.channels, source.size, axis=0)
+
+    def add_mean_of_halves(self) -> None:
+        """The mean of each embedding of the batch's first half with its like of the second."""
+        channels = self.value.channels
+        shape = self._weight("shape", np.array([2, -1, channels]))
+        self.value = self._node("Reshape", [shape], channels, None)
+        self.value = self._node("ReduceMean", [], channels, None, axes=[0], keepdims=0)
 
     def finish(self, source_shape: Shape, target: str, target_shape: Shape) -> bytes:
         """The model's bytes; the last value becomes the output `target`."""

@@ -194,8 +194,12 @@ def test_the_recognition_network_computes_what_its_layers_say() -> None:
         x = np.maximum(total, 0)
         x = x + convolve(x, PLAIN, PLAIN_BIAS, 1, 1)
         expected.append(x.mean(axis=(1, 2)) @ LAST)
-    model = recognizer_to_onnx(read_network(RECOGNIZER, "network"))
-    np.testing.assert_allclose(run(model, pixels), np.array(expected), rtol=1e-4, atol=1e-4)
+    parsed = read_network(RECOGNIZER, "network")
+    plain = run(recognizer_to_onnx(parsed, mirrored=False), pixels)
+    np.testing.assert_allclose(plain, np.array(expected), rtol=1e-4, atol=1e-4)
+    mirror_image = run(recognizer_to_onnx(parsed, mirrored=False), pixels[..., ::-1])
+    mean = run(recognizer_to_onnx(parsed, mirrored=True), pixels)
+    np.testing.assert_allclose(mean, (plain + mirror_image) / 2, rtol=1e-4, atol=1e-4)
 
 
 def test_the_detector_takes_the_running_statistics_of_a_batch_norm() -> None:
@@ -215,7 +219,7 @@ def test_the_detector_takes_the_running_statistics_of_a_batch_norm() -> None:
 
 def test_a_recogniser_is_no_detector() -> None:
     with pytest.raises(PackError, match="fixed size"):
-        recognizer_to_onnx(read_network(DETECTOR, "network"))
+        recognizer_to_onnx(read_network(DETECTOR, "network"), mirrored=False)
     with pytest.raises(PackError):
         detector_to_onnx(read_network(RECOGNIZER, "network"))
 
@@ -313,6 +317,6 @@ def test_damage_is_a_pack_error_or_another_sound_file(place: int, value: int, wh
         elif what == "detector":
             detector_to_onnx(read_network(bytes(data), "file"))
         else:
-            recognizer_to_onnx(read_network(bytes(data), "file"))
+            recognizer_to_onnx(read_network(bytes(data), "file"), mirrored=True)
     except PackError:
         pass
