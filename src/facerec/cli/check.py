@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import io
 import platform
 import shutil
@@ -105,8 +106,16 @@ def _processor(settings: Settings) -> dict[str, object]:
         "processor": model,
         "instructions": ", ".join(name for name in CPU_FEATURES if name in flags) or "unknown",
         "threads": settings.threads,
-        "runtime setting": settings.runtime,
+        "runtime": _runtime(settings.runtime),
     }
+
+
+def _runtime(wanted: str) -> str:
+    """What runs the networks; the order is that of `facerec.engine.session`."""
+    if wanted != "auto":
+        return wanted
+    installed = (name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name))
+    return next(installed, "none is installed")
 
 
 def _disk(settings: Settings, faults: list[str]) -> dict[str, object]:

@@ -268,7 +268,8 @@ def _draw(report: Report, pairs: Path, target: Path) -> None:
         target,
         title=f"{report.pack}: same person or not",
         subtitle=(
-            f"{pairs.name}: {len(report.pairs.same)} pairs, accuracy {report.accuracy.accuracy:.2%}, "
+            f"{pairs.resolve().parent.name}/{pairs.name}: {len(report.pairs.same)} pairs, "
+            f"accuracy {report.accuracy.accuracy:.2%}, "
             f"area {report.area:.4f}; bands: 95 % intervals"
         ),
         curve=roc(report.cosines, report.pairs.same),
