@@ -403,6 +403,26 @@ def test_searches_run_beside_changes_and_see_what_was_there_when_they_began(
     assert store.verify(house.find("a"), EntityKind.FACE) == []
 
 
+def test_searches_at_the_same_moment_each_get_their_own_answer(house: House, open_store: Opener) -> None:
+    rng = np.random.default_rng(12)
+    house.create("a")
+    collection = house.add("a", unit(rng.standard_normal((3000, DIMENSION))))
+    store = open_store(house)
+    asked = [
+        (unit(rng.standard_normal((int(rng.integers(0, 4)), DIMENSION))), int(rng.integers(1, 200)), least)
+        for least in rng.choice([-1.0, 0.1, 0.3], 40).tolist()
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(
+            threads.map(
+                lambda a: store.search(collection, EntityKind.FACE, a[0], limit=a[1], min_cosine=a[2]), asked
+            )
+        )
+    for (probes, limit, least), answers in zip(asked, found, strict=True):
+        for probe, hits in zip(probes, answers, strict=True):
+            assert_same(hits, house.exhaustive(collection, EntityKind.FACE, probe, limit, least))
+
+
 def test_an_older_description_of_the_collection_is_no_obstacle(house: House, open_store: Opener) -> None:
     vectors = unit(np.random.default_rng(10).standard_normal((2, DIMENSION)))
     house.create("a")

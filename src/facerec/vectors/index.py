@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,21 @@ from facerec.vectors.scan import nearest
 from facerec.vectors.segment import Rows, Segment
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """A search that waits for its scan."""
+
+    vectors: NDArray[np.float32]
+    limit: int
+    min_cosine: float
+    answer: Future[list[list[VectorHit]]] = field(default_factory=Future)
+
+
 class CollectionIndex:
     """Exact nearest neighbours by cosine over int8 codes. Safe to use from many threads.
 
-    `turn` is held by whoever changes the index or needs it not to change; searches take only the shared lock,
-    so they run together, and beside the reading of a catch-up, which holds them up while rows are moved in.
+    `turn` is held by whoever changes the index or needs it not to change. Searches do not wait for it: they
+    run beside the reading of a catch-up, which holds them up only while rows are moved in.
     """
 
     def __init__(self, collection: CollectionKey, kind: EntityKind, dimension: int) -> None:
@@ -38,6 +49,9 @@ class CollectionIndex:
         self._lock = SharedLock()
         self._segments: list[Segment] = []
         self._largest_key = -1
+        self._turns_to_scan = threading.Condition()  # of the two fields below
+        self._scanning = False
+        self._waiting: list[_Search] = []
 
     def __len__(self) -> int:
         """Vectors held."""
@@ -136,6 +150,43 @@ class CollectionIndex:
     def search(
         self, vectors: NDArray[np.float32], limit: int, min_cosine: float, *, pool: Executor, jobs: int
     ) -> list[list[VectorHit]]:
-        """See `VectorStore.search`. The scan runs on `pool`, in up to `jobs` parts."""
-        with self._lock.reading():
-            return nearest(self._segments, vectors, limit, min_cosine, pool=pool, jobs=jobs)
+        """See `VectorStore.search`. The scan runs on `pool`, in up to `jobs` parts.
+
+        Callers that come while a scan runs go together in the next one, which reads memory once for all.
+        """
+        mine = _Search(vectors, limit, min_cosine)
+        with self._turns_to_scan:
+            self._waiting.append(mine)
+            self._turns_to_scan.wait_for(lambda: mine.answer.done() or not self._scanning)
+            if mine.answer.done():
+                return mine.answer.result()
+            self._scanning = True
+            searches, self._waiting = self._waiting, []
+        try:
+            self._answer(searches, pool, jobs)
+        finally:
+            with self._turns_to_scan:
+                self._scanning = False
+                self._turns_to_scan.notify_all()
+        return mine.answer.result()
+
+    def _answer(self, searches: list[_Search], pool: Executor, jobs: int) -> None:
+        """Answer several searches in one scan."""
+        sizes = [len(search.vectors) for search in searches]
+        try:
+            with self._lock.reading():
+                answers = nearest(
+                    self._segments,
+                    np.concatenate([search.vectors for search in searches]),
+                    np.repeat([search.limit for search in searches], sizes).tolist(),
+                    np.repeat([search.min_cosine for search in searches], sizes).tolist(),
+                    pool=pool,
+                    jobs=jobs,
+                )
+        except BaseException as error:  # noqa: BLE001 - it is raised again in every caller
+            for search in searches:
+                search.answer.set_exception(error)
+            return
+        for search, size in zip(searches, sizes, strict=True):
+            search.answer.set_result(answers[:size])
+            answers = answers[size:]

@@ -34,23 +34,23 @@ class _Found(NamedTuple):
 def nearest(
     segments: Sequence[Segment],
     vectors: NDArray[np.float32],
-    limit: int,
-    min_cosine: float,
+    limits: Sequence[int],
+    min_cosines: Sequence[float],
     *,
     pool: Executor,
     jobs: int,
 ) -> list[list[VectorHit]]:
-    """See `VectorStore.search`; scans on `pool`, in up to `jobs` parts.
+    """See `VectorStore.search`: probes (Q, d), each with its limit and least cosine, in one scan.
 
+    The scan runs on `pool`, in up to `jobs` parts.
     Exact, with one exception: where more than about 16 * `limit` rows of one segment come as close as the
     worst hit (thousands of copies of one face), which of them are answered is left to chance.
     """
     answers: list[list[VectorHit]] = [[] for _ in vectors]
-    if not segments:
+    if not segments or not answers:
         return answers
-    most = limit * 16 + _MOST_SPARE
     # The best rows may lie in one segment or all over: this finds most, and the bounds tell about the rest.
-    count = min(limit * 5 // 4, 4 * limit // len(segments)) + _SPARE
+    count = min(max(limits) * 5 // 4, 4 * max(limits) // len(segments)) + _SPARE
     open_places = np.arange(len(vectors))
     while len(open_places):
         unsettled: list[int] = []
@@ -59,13 +59,15 @@ def nearest(
             part = open_places[start : start + group]
             probes = Probes(vectors[part])
             for row, found in enumerate(_scan(segments, probes, count, pool, jobs)):
-                error = float(probes.errors[row])
-                worst = _worst_wanted(found.estimates, limit, min_cosine, error)
+                place = int(part[row])
+                limit, min_cosine = limits[place], min_cosines[place]
+                most = limit * 16 + _MOST_SPARE
+                worst = _worst_wanted(found.estimates, limit, min_cosine, float(probes.errors[row]))
                 if found.bound >= worst and count < most:
-                    unsettled.append(int(part[row]))
+                    unsettled.append(place)
                     continue
                 chosen = _highest(found.estimates, worst, most)
-                answers[part[row]] = _answer(segments, probes.vectors[row], found, chosen, limit, min_cosine)
+                answers[place] = _answer(segments, probes.vectors[row], found, chosen, limit, min_cosine)
         open_places = np.array(unsettled, dtype=np.int64)
         count *= 4
     return answers
