@@ -24,6 +24,7 @@ from facerec.config import Settings, read_settings
 from facerec.domain import Face, InlineImage, LocalImage
 from facerec.engine.base import Pixels
 from facerec.errors import ConfigurationError, FacerecError, InvalidParameter, NoFaceInImage
+from facerec.services.faces import IndexResult
 
 COLLECTION = "demo"
 GROUPING_THRESHOLD = 95.0
@@ -193,6 +194,7 @@ def _sort_photos(service: Service, folder: Path, output: Path, threshold: float,
         raise typer.Exit(1)
     people = _group(service, faces, threshold)
     returning = [group for group in people if len(group) > 1]
+    places = {image_id: str(photo.relative_to(folder)) for image_id, photo in photo_of.items()}
     named = [(f"person {number}", group) for number, group in enumerate(returning, 1)]
     if as_json:
         print_json(
@@ -200,17 +202,14 @@ def _sort_photos(service: Service, folder: Path, output: Path, threshold: float,
                 "Pack": service.engine.contract.pack,
                 "Photos": len(photos),
                 "Faces": len(faces),
-                "People": [{"Person": n, "Photos": [photo_of[f.image_id].name for f in g]} for n, g in named],
+                "People": [{"Person": n, "Photos": [places[f.image_id] for f in g]} for n, g in named],
                 "SeenOnce": len(people) - len(returning),
             }
         )
     else:
         print_table(
             ("who", "photos", "where"),
-            [
-                (name, len(group), ", ".join(photo_of[face.image_id].name for face in group))
-                for name, group in named
-            ],
+            [(name, len(group), ", ".join(places[face.image_id] for face in group)) for name, group in named],
             title=f"{len(faces)} faces in {len(photos)} photos",
         )
         say(f"{len(returning)} people in several photos, {len(people) - len(returning)} faces seen once.")
@@ -222,14 +221,13 @@ def _sort_photos(service: Service, folder: Path, output: Path, threshold: float,
 def _index_photos(service: Service, photos: Sequence[Path]) -> dict[str, Path]:
     """Index all photos; which photo each image id is."""
     photo_of: dict[str, Path] = {}
-    with counting("indexing", len(photos)) as advance:
-        jobs = at_once(
-            lambda numbered: service.faces.index(
-                COLLECTION, LocalImage(numbered[1]), external_image_id=str(numbered[0])
-            ),
-            enumerate(photos),
-            service.settings.threads + 1,
-        )
+
+    def work(numbered: tuple[int, Path]) -> IndexResult:
+        number, photo = numbered
+        return service.faces.index(COLLECTION, LocalImage(photo), external_image_id=str(number))
+
+    workers = service.settings.threads + 1
+    with counting("indexing", len(photos)) as advance, at_once(work, enumerate(photos), workers) as jobs:
         for (_, photo), future in jobs:
             advance()
             error = future.exception()

@@ -176,8 +176,8 @@ def _index_all(
 
     faces = left_out = 0
     failures = []
-    with counting("indexing", len(entries)) as advance:
-        for entry, future in at_once(work, entries, workers):
+    with counting("indexing", len(entries)) as advance, at_once(work, entries, workers) as jobs:
+        for entry, future in jobs:
             advance()
             error = future.exception()
             if isinstance(error, FacerecError):

@@ -89,7 +89,7 @@ def pull(
     if name == BUILT_IN:
         raise NotFound(f"{BUILT_IN} is built in: there is nothing to pull")
     pack = known_pack(name)
-    accepted = accept_license or _accept(pack)
+    accepted = _accept(pack, told=accept_license)
     if source is not None and not source.exists():
         raise NotFound(f"{source} does not exist")
     with downloading(pack.name) as progress:
@@ -181,13 +181,13 @@ def _contract(folder: Path) -> str:
     return manifest.contract(int(dimension)).id
 
 
-def _accept(pack: KnownPack) -> bool:
-    """Show the licence; ask a person, where there is one."""
+def _accept(pack: KnownPack, *, told: bool) -> bool:
+    """Show the licence; where the command did not say that it is accepted, ask a person, if there is one."""
     use = "allowed" if pack.licence.commercial_use else "NOT allowed"
     note(f"{pack.name} ({pack.download_size / MEGABYTE:.0f} MB) comes under: {pack.licence.name}")
     note(f"  {pack.licence.address}")
     note(f"  Commercial use: {use}")
-    return sys.stdin.isatty() and typer.confirm("Do you accept this licence?", err=True)
+    return told or (sys.stdin.isatty() and typer.confirm("Do you accept this licence?", err=True))
 
 
 def _store(settings: Settings) -> PackStore:

@@ -120,8 +120,8 @@ def embed_images(
             vectors[index] = engine.embed(picture, [_chosen(picture, faces, choice)])[0]
             found[index] = True
 
-    with counting("embedding", len(images)) as advance:
-        for _, future in at_once(work, range(len(images)), workers):
+    with counting("embedding", len(images)) as advance, at_once(work, range(len(images)), workers) as jobs:
+        for _, future in jobs:
             future.result()
             advance()
     return Embedded(vectors, found)

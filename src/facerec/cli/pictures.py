@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -63,22 +64,32 @@ def external_id(relative: PurePosixPath, kind: ExternalIds) -> str | None:
     return f"{readable[: MAX_EXTERNAL_ID - 17]}.{digest}"
 
 
-def at_once(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, Future[R]]]:
+@contextmanager
+def at_once(
+    work: Callable[[T], R], items: Iterable[T], workers: int
+) -> Iterator[Iterator[tuple[T, Future[R]]]]:
     """Do `work` on the items in `workers` threads; gives (item, finished future) as they finish.
 
-    No more than twice as many items as threads are under way, so that a long list costs no memory. Leaving
-    early (an interrupt) starts no further item.
+    No more than twice as many items as threads are under way, so that a long list costs no memory. On leaving
+    early (an error, an interrupt) no further item is begun, and those under way are waited for.
     """
     with ThreadPoolExecutor(workers) as pool:
-        running: dict[Future[R], T] = {}
         try:
-            for item in items:
-                running[pool.submit(work, item)] = item
-                if len(running) >= 2 * workers:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        yield running.pop(future), future
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future
+            yield _finished(pool, work, items, 2 * workers)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int
+) -> Iterator[tuple[T, Future[R]]]:
+    """Submit the items, at most `most` under way, and give each with its future as it finishes."""
+    running: dict[Future[R], T] = {}
+    for item in items:
+        running[pool.submit(work, item)] = item
+        if len(running) >= most:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future
+    while running:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future

@@ -239,3 +239,58 @@ def test_packs_list_and_show(facerec: Run) -> None:
     assert refused.code == 1
     assert "--accept-license" in refused.err
     assert "NOT allowed" in refused.err
+
+
+def test_pulled_files_are_checked(facerec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    pull = ("packs", "pull", "buffalo_sc", "--accept-license")
+    assert "does not exist" in facerec(*pull, "--from", tmp_path / "absent").err
+    monkeypatch.setenv("FACEREC_PACK_MIRROR", str(folder))
+    assert "holds neither buffalo_sc.zip nor all of det_500m.onnx" in facerec(*pull).err
+    (folder / "buffalo_sc.zip").write_bytes(b"another archive")
+    for wrong in (facerec(*pull), facerec(*pull, "--from", folder / "buffalo_sc.zip")):
+        assert wrong.code == 1
+        assert "is not the expected buffalo_sc.zip" in wrong.err
+        assert "non-commercial research" in wrong.err
+    assert facerec("packs", "remove", "buffalo_sc", "--yes").code == 1
+
+
+def test_own_folder_is_shown_verified_and_removed(facerec: Run, tmp_path: Path) -> None:
+    own = tmp_path / "data" / "packs" / "own"
+    own.mkdir(parents=True)
+    (own / "net.onnx").write_bytes(b"weights")
+    (own / "pack.toml").write_text(f'[detector]\nfile = "net.onnx"\nsha256 = "{"0" * 64}"\n')
+    assert "own" in {pack["Name"] for pack in facerec("packs", "list", "--json").json}
+    damaged = facerec("packs", "verify", own)
+    assert damaged.code == 1
+    assert "net.onnx is damaged" in damaged.out
+    assert facerec("packs", "remove", "own", "--yes", "--json").json == {"Name": "own", "Removed": True}
+    assert not own.exists()
+
+
+def test_check_reports_what_is_wrong(facerec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    picture = tmp_path / "ann.png"
+    picture.write_bytes(draw("ann"))
+    well = facerec("check", picture, "--json")
+    assert well.code == 0, well.out
+    assert well.json["sample"].endswith("faces: 1")
+    monkeypatch.setenv("MODEL_PATH", "buffalo_l")
+    wrong = facerec("check", "--json")
+    assert wrong.code == 1
+    assert "facerec packs pull buffalo_l" in wrong.json["faults"][0]
+
+
+def test_demo_groups_people_across_photos(facerec: Run, album: Path, tmp_path: Path) -> None:
+    target = tmp_path / "who.png"
+    result = facerec("demo", album, "-o", target, "--json")
+    assert result.code == 0, result.err
+    (ann,) = result.json["People"]
+    assert sorted(ann["Photos"]) == [str(Path("2024", "ann.png")), "ann.png"]
+    assert result.json["SeenOnce"] == 2
+    with Image.open(target) as drawn:
+        assert drawn.width > 400
+    assert not (tmp_path / "data" / "facerec.db").exists()  # its data went away with it
+    over = facerec("demo", album, "-o", album / "ann.png")
+    assert over.code == 1
+    assert "choose another file" in over.err
