@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -183,20 +184,36 @@ def _scaled(image: Pixels, scale: float) -> Pixels:
 
 def _canvas(image: Pixels, layout: Layout) -> Floats:
     """The pyramid (1, 3, rows, columns) float32, 0..255: each level from the last, corners on corners."""
-    canvas = np.full((layout.height, layout.width, 3), _MEANS, np.float32)
-    level: Floats = image.astype(np.float32)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for i, tile in enumerate(layout.tiles):
-        if i:
-            rows, columns = level.shape[:2]
-            x = (columns - 1) / max(tile.width - 1, 1)
-            y = (rows - 1) / max(tile.height - 1, 1)
-            inverse = np.array([[x, 0, 0], [0, y, 0]])
-            size = (tile.width, tile.height)
-            warped = cv2.warpAffine(level, inverse, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            level = np.asarray(warped, np.float32)
-        canvas[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width] = level
-    return np.ascontiguousarray(canvas.transpose(2, 0, 1))[None]
+    canvas = np.empty((1, 3, layout.height, layout.width), np.float32)
+    for plane, mean, values in zip(canvas[0], _MEANS, cv2.split(image), strict=True):
+        plane[:] = mean
+        levels = [_place(plane, tile) for tile in layout.tiles]
+        levels[0][:] = values
+        for larger, smaller in pairwise(levels):
+            _shrink(larger, smaller)
+    return canvas
+
+
+def _place(plane: Floats, tile: Tile) -> Floats:
+    """The tile's part of a plane of the canvas."""
+    return plane[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+
+
+def _shrink(larger: Floats, smaller: Floats) -> None:
+    """Fill the smaller plane with the larger one, bilinear, corner pixels on corner pixels.
+
+    It is filled in place: `smaller` is a part of the canvas.
+    """
+    (rows, columns), (height, width) = larger.shape, smaller.shape
+    across, down = (columns - 1) / max(width - 1, 1), (rows - 1) / max(height - 1, 1)
+    cv2.warpAffine(
+        larger,
+        np.array([[across, 0, 0], [0, down, 0]]),
+        (width, height),
+        dst=smaller,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def decode(scores: Floats, layout: Layout, least: float) -> tuple[NDArray[np.float64], Floats]:
