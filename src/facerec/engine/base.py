@@ -1,7 +1,8 @@
-"""What the rest of the service knows of recognition: an `Engine`, and the parts that a model pack's engine is made of.
+"""What the rest of the service knows of recognition: an `Engine`, and the parts that a model pack's engine
+is made of.
 
-Coordinates inside the engine are pixels of the upright image (EXIF orientation applied), x to the right, y down,
-the centre of the first pixel at (0, 0). Images are (height, width, 3) uint8 in RGB order.
+Coordinates inside the engine are pixels of the upright image (EXIF orientation applied), x to the right, y
+down, the centre of the first pixel at (0, 0). Images are (height, width, 3) uint8 in RGB order.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class LandmarkLayout(StrEnum):
     """Which points a landmark array holds, in order. "Left" and "right" are the image's."""
 
     FIVE = "five"
-    """Left eye centre, right eye centre, nose tip, left mouth corner, right mouth corner (ArcFace, SCRFD, YuNet)."""
+    """Left eye centre, right eye centre, nose tip, left mouth corner, right mouth corner (ArcFace, SCRFD,
+    YuNet)."""
     EYE_CORNERS = "eye_corners"
     """dlib's five: right eye outer, inner corner; left eye outer, inner corner; base of the nose."""
 
@@ -74,7 +76,8 @@ class Recognizer(Protocol):
     dimension: int
 
     def embed(self, crops: Pixels) -> Floats:
-        """Embeddings (N, dimension) float32, not yet centred or normalised, for crops (N, size, size, 3) RGB."""
+        """Embeddings (N, dimension) float32, not yet centred or normalised, for crops (N, size, size, 3)
+        RGB."""
 
 
 class AttributeModel(Protocol):
@@ -109,21 +112,34 @@ class Session(Protocol):
         """Run once; the outputs in the order of `output_names`, as arrays the caller owns."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A decoded image: upright RGB pixels."""
+    """A decoded image: upright RGB pixels. Never changed after it was made."""
 
-    pixels: Pixels
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+
+    @property
+    def pixels(self) -> Pixels:
+        """All pixels, (height, width, 3) uint8 RGB."""
+        return self._pixels
 
     @property
     def width(self) -> int:
         """Width in pixels after EXIF orientation."""
-        return int(self.pixels.shape[1])
+        return int(self._pixels.shape[1])
 
     @property
     def height(self) -> int:
         """Height in pixels after EXIF orientation."""
-        return int(self.pixels.shape[0])
+        return int(self._pixels.shape[0])
+
+    def reduced(self, most: float) -> tuple[Pixels, int]:
+        """The picture shrunk n times along both sides, and n, which is at most `most` (or 1).
+
+        A picture that can be had smaller at less cost than whole gives that; any other gives all its pixels.
+        The pixels k of both are related by `n * (k + 0.5) - 0.5`.
+        """
+        return self._pixels, 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +154,8 @@ class FoundFace:
 
 
 class Calibration(Protocol):
-    """Turns cosines into similarities and back; monotone. 80 is the pack's working point (false match rate 1e-3)."""
+    """Turns cosines into similarities and back; monotone. 80 is the pack's working point (false match rate
+    1e-3)."""
 
     def similarity(self, cosine: float) -> float:
         """Similarity 0..100 for a cosine -1..1."""
@@ -163,13 +180,15 @@ class Engine(Protocol):
         """Decode an image within the limits, upright."""
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
-        """Faces of the picture, largest box first, at most the configured number, with the attributes asked for.
+        """Faces of the picture, largest box first, at most the configured number, with the attributes asked
+        for.
 
         Attributes outside `self.attributes` are left None.
         """
 
     def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
-        """Unit embeddings (N, dimension) float32 of the given faces, centred by the pack's mean where it has one."""
+        """Unit embeddings (N, dimension) float32 of the given faces, centred by the pack's mean where it has
+        one."""
 
     def close(self) -> None:
         """Stop the threads and free the networks."""

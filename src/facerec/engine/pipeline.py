@@ -38,6 +38,10 @@ from facerec.observability import current_request
 ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
 """What a caller asks for who wants to know all that can be known of a face."""
 
+MARGIN = 1.5
+"""A face is looked at where its box's shorter side has at least this many times the pixels of a crop's
+side."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parts:
@@ -46,6 +50,8 @@ class Parts:
     contract: EmbeddingContract
     calibration: Calibration
     detector: Detector
+    detection_side: int
+    """Longer side, in pixels, of the largest image that the detector looks at: larger ones it shrinks."""
     landmarker: Landmarker | None
     """None where the detector gives landmarks (layout FIVE)."""
     aligner: Aligner
@@ -106,7 +112,7 @@ class PackEngine:
         refused.
         """
         with self._call(admit=True), self._slot():
-            return decode(data, max_pixels=self._limits.max_pixels)
+            return decode(data, max_pixels=self._limits.max_pixels, needed_side=self._parts.detection_side)
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """Faces of the picture, largest box first, at most `max_faces`, with the attributes asked for."""
@@ -130,9 +136,8 @@ class PackEngine:
             return np.empty((0, self.contract.dimension), np.float32)
         with self._call():
             with self._slot():
-                points = np.stack([face.landmarks for face in faces])
-                crops = self._parts.aligner.align(picture.pixels, points)
-            return _unit(np.stack(self._batcher.call(list(crops))), self._parts.centre)
+                crops = [self._crop(picture, face) for face in faces]
+            return _unit(np.stack(self._batcher.call(crops)), self._parts.centre)
 
     def close(self) -> None:
         """Let running work finish, refuse new work and end the batcher's thread. Closing twice is
@@ -165,23 +170,39 @@ class PackEngine:
 
     def _locate(self, picture: Picture) -> tuple[Floats, Floats, Floats]:
         """Boxes (N, 4), scores (N,) and landmarks (N, 5, 2) of the usable faces, largest box first."""
-        found = self._parts.detector.detect(picture.pixels)
-        extent = found.boxes[:, 2:] - found.boxes[:, :2]
-        usable = np.isfinite(found.boxes).all(axis=1) & (extent > 0).all(axis=1)
+        pixels, shrink = picture.reduced(max(picture.width, picture.height) / self._parts.detection_side)
+        found = self._parts.detector.detect(pixels)
+        boxes = _grown(found.boxes, shrink)
+        extent = boxes[:, 2:] - boxes[:, :2]
+        usable = np.isfinite(boxes).all(axis=1) & (extent > 0).all(axis=1)
         chosen = np.flatnonzero(usable)
         areas = extent[chosen].astype(np.float64).prod(axis=1)
         chosen = chosen[np.argsort(-areas, kind="stable")][: self._limits.max_faces]
-        boxes, scores = found.boxes[chosen], found.scores[chosen]
+        boxes, scores = boxes[chosen], found.scores[chosen]
         if found.landmarks is not None:
-            landmarks = found.landmarks[chosen]
+            landmarks = _grown(found.landmarks[chosen], shrink)
         elif self._parts.landmarker is not None and len(boxes):
-            landmarks = self._parts.landmarker.locate(picture.pixels, boxes)
+            pixels, shrink = self._close_up(picture, boxes)
+            landmarks = _grown(self._parts.landmarker.locate(pixels, _shrunk(boxes, shrink)), shrink)
         else:
             landmarks = np.empty((len(boxes), 5, 2), np.float32)
         # Points that coincide or are not finite fix no alignment: that is no face.
         spread = np.ptp(landmarks, axis=1).max(axis=1, initial=0)
         sound = np.isfinite(landmarks).all(axis=(1, 2)) & (spread > 0)
         return boxes[sound], scores[sound], landmarks[sound]
+
+    def _close_up(self, picture: Picture, boxes: Floats) -> tuple[Pixels, int]:
+        """The picture shrunk as far as the smallest of N >= 1 boxes (N, 4) stays large, and how many
+        times."""
+        least = float((boxes[:, 2:] - boxes[:, :2]).min())
+        return picture.reduced(least / (MARGIN * self._parts.aligner.size))
+
+    def _crop(self, picture: Picture, face: FoundFace) -> Pixels:
+        """The recogniser's input (size, size, 3) for one face, cut from the size that follows from it
+        alone."""
+        pixels, shrink = self._close_up(picture, face.box[None])
+        crop: Pixels = self._parts.aligner.align(pixels, _shrunk(face.landmarks[None], shrink))[0]
+        return crop
 
     def _describe(
         self, picture: Picture, boxes: Floats, landmarks: Floats, wanted: frozenset[str]
@@ -190,7 +211,8 @@ class PackEngine:
         judged = [Attributes()] * len(boxes)
         for model in self._parts.attribute_models:
             if len(boxes) and model.provides & wanted:
-                described = model.describe(picture.pixels, boxes, landmarks)
+                pixels, shrink = self._close_up(picture, boxes)
+                described = model.describe(pixels, _shrunk(boxes, shrink), _shrunk(landmarks, shrink))
                 judged = [_merge(one, other, wanted) for one, other in zip(judged, described, strict=True)]
         return judged
 
@@ -206,7 +228,9 @@ class PackEngine:
             return named
         known = {point.type for point in named[0]}
         rows = {name: row for name, row in dense.names.items() if name not in known}
-        located = dense.locate(picture.pixels, boxes) / np.array([width, height], np.float32)
+        pixels, shrink = self._close_up(picture, boxes)
+        located = _grown(dense.locate(pixels, _shrunk(boxes, shrink)), shrink)
+        located /= np.array([width, height], np.float32)
         return [
             (
                 *one,
@@ -226,6 +250,7 @@ class PackEngine:
     ) -> FoundFace:
         """One face as the service answers it."""
         left, top, right, bottom = (float(value) for value in box)
+        pixels, shrink = self._close_up(picture, box[None])
         face = DetectedFace(
             box=BoundingBox(
                 left=left / picture.width,
@@ -236,7 +261,7 @@ class PackEngine:
             confidence=100.0 * min(max(score, 0.0), 1.0),
             landmarks=named,
             pose=estimate_pose(landmarks, self._parts.layout),
-            quality=assess(picture.pixels, box),
+            quality=assess(pixels, _shrunk(box, shrink)),
             attributes=attributes,
         )
         return FoundFace(face=face, box=box, landmarks=landmarks)
@@ -245,6 +270,16 @@ class PackEngine:
         """What the batcher runs: crops of any callers to raw embeddings."""
         with self._slots:
             return list(self._parts.recognizer.embed(np.stack(crops)))
+
+
+def _grown(places: Floats, shrink: int) -> Floats:
+    """Places in a picture shrunk so many times as places in the picture itself, in pixels."""
+    return np.asarray((places + 0.5) * shrink - 0.5, np.float32) if shrink > 1 else places
+
+
+def _shrunk(places: Floats, shrink: int) -> Floats:
+    """Places in a picture as places in the same shrunk so many times, in pixels."""
+    return np.asarray((places + 0.5) / shrink - 0.5, np.float32) if shrink > 1 else places
 
 
 def _merge(one: Attributes, other: Attributes, wanted: frozenset[str]) -> Attributes:

@@ -107,6 +107,24 @@ def test_a_photo_of_several_gives_each_face(engine: Engine, shared: Path) -> Non
     assert areas == sorted(areas, reverse=True)
 
 
+def test_shrinking_large_photos_changes_little(engine: Engine, shared: Path) -> None:
+    photos = [shared / "data" / "photos" / f"{name}.jpg" for name in ("001_A", "002_A", "004_A", "006_A")]
+    vectors = []
+    for path in photos:
+        picture = engine.decode(path.read_bytes())
+        (found,) = engine.detect(picture)
+        (vector,) = engine.embed(picture, [found])
+        assert picture.reduced(4)[1] > 1
+        whole = Picture(picture.pixels)
+        (same,) = engine.detect(whole)
+        assert np.abs(same.box - found.box).max() < 0.05 * float((found.box[2:] - found.box[:2]).max())
+        assert found.face.quality.brightness == pytest.approx(same.face.quality.brightness, abs=3)
+        assert found.face.quality.sharpness == pytest.approx(same.face.quality.sharpness, abs=8)
+        assert vector @ engine.embed(whole, [same])[0] > 0.95
+        vectors.append(vector)
+    assert min(float(one @ other) for one, other in pairwise(vectors)) > 0.45
+
+
 def test_closing_leaves_no_thread_of_ours(scrfd_pack: Path, lfw: list[Path]) -> None:
     before = {thread.name for thread in threading.enumerate()}
     one = load_pack(scrfd_pack, read_settings(threads=2))

@@ -254,6 +254,7 @@ def test_damaged_files_decode_or_are_refused_in_silence(name: str, capfd: pytest
             for place in rng.integers(0, len(data), rng.integers(1, 6)):
                 damaged[place] = rng.integers(0, 256)
             with contextlib.suppress(InvalidImage, ImageTooLarge):
+                decode(bytes(damaged), max_pixels=1_000_000, needed_side=12)
                 decode(bytes(damaged), max_pixels=1_000_000)
     assert [str(warning.message) for warning in warned] == []
     printed = capfd.readouterr()
@@ -358,6 +359,68 @@ def test_many_threads_decode_at_once() -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(work, data))
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    """A picture whose red tells the column and green the row, so that a place can be read from a colour."""
+    columns, rows = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([columns, rows, np.full_like(rows, 99)], axis=2).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_jpeg_is_shrunk_and_its_places_kept(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encode(STORED[orientation](smooth(480, 320)), "JPEG", exif=exif, quality=95)
+    picture = decode(data, max_pixels=LIMIT, needed_side=100)
+    assert (picture.width, picture.height) == (480, 320)
+    pixels, shrink = picture.reduced(480 / 100)
+    assert shrink == 4
+    assert pixels.shape == (80, 120, 3)
+    whole = picture.pixels
+    assert whole.shape == (320, 480, 3)
+    for row, column in ((10, 10), (40, 100), (79, 0)):
+        place = [round(shrink * (k + 0.5) - 0.5) for k in (row, column)]
+        assert np.abs(pixels[row, column].astype(int) - whole[tuple(place)]).max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("most", "shrink"), [(0.5, 1), (1.9, 1), (2, 2), (3.9, 2), (4, 4), (7.99, 4), (100, 8)]
+)
+def test_a_picture_is_shrunk_no_more_than_asked(most: float, shrink: int) -> None:
+    picture = decode(encode(smooth(64, 64), "JPEG"), max_pixels=LIMIT, needed_side=64)
+    pixels, found = picture.reduced(most)
+    assert found == shrink
+    assert pixels.shape == (64 // shrink, 64 // shrink, 3)
+
+
+def test_sides_that_do_not_divide_are_not_shrunk() -> None:
+    picture = decode(encode(smooth(62, 60), "JPEG"), max_pixels=LIMIT, needed_side=1)
+    assert picture.reduced(100)[1] == 2
+    assert decode(encode(smooth(63, 64), "JPEG"), max_pixels=LIMIT, needed_side=1).reduced(100)[1] == 1
+
+
+def test_other_formats_give_all_their_pixels() -> None:
+    pixels, shrink = decode(encode(smooth(64, 64), "PNG"), max_pixels=LIMIT, needed_side=8).reduced(8)
+    assert shrink == 1
+    assert pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_greys_and_cmyk_shrink_too(mode: str) -> None:
+    data = encode(smooth(64, 64).convert(mode), "JPEG", quality=95)
+    picture = decode(data, max_pixels=LIMIT, needed_side=32)
+    pixels, shrink = picture.reduced(2)
+    assert shrink == 2
+    assert np.abs(pixels.astype(int) - picture.pixels[::2, ::2]).mean() < 6
+
+
+def test_a_truncated_jpeg_is_invalid_at_once_when_shrunk() -> None:
+    data = encode(smooth(640, 480), "JPEG", quality=95)
+    with pytest.raises(InvalidImage):
+        decode(data[: len(data) // 2], max_pixels=LIMIT, needed_side=80)
+    with pytest.raises(ImageTooLarge):
+        decode(data, max_pixels=1000, needed_side=80)
 
 
 def test_the_album_decodes_as_seen(shared: Path) -> None:

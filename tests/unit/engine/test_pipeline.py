@@ -120,6 +120,7 @@ def parts(detector: Boxes | None = None, **others: object) -> Parts:
         contract=EmbeddingContract(id="c", pack="p", model_version="1", dimension=3),
         calibration=Knots(((-1.0, 0.0), (1.0, 100.0))),
         detector=detector or Boxes(BOXES),
+        detection_side=640,
         landmarker=Corners(),
         aligner=Cutter(),
         recognizer=Reader(),

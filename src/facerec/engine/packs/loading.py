@@ -104,6 +104,7 @@ def _parts(manifest: PackManifest, settings: Settings) -> Parts:
         contract=manifest.contract(recognizer.dimension),
         calibration=manifest.calibration,
         detector=_detector(manifest.detector, settings),
+        detection_side=max(manifest.detector.sizes),
         landmarker=_landmarker(manifest.landmarker) if manifest.landmarker else None,
         aligner=_aligner(manifest.alignment),
         recognizer=recognizer,
