@@ -26,6 +26,7 @@ from facerec.domain import (
 from facerec.errors import StorageError
 from facerec.metastore import collections, faces, open_at, users
 from facerec.metastore.changes import DatabaseFeed
+from facerec.vectors import segment
 from facerec.vectors.base import VectorStore
 from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.quantization import dequantize_batch, quantize, quantize_batch
@@ -139,8 +140,8 @@ def assert_same(found: list[VectorHit], expected: list[VectorHit]) -> None:
 Opener = Callable[[House], VectorStore]
 
 
-@pytest.fixture(params=["embedded"])
-def open_store(request: pytest.FixtureRequest) -> Iterator[Opener]:
+@pytest.fixture(params=["embedded", "embedded in many segments"])
+def open_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opener]:
     """Opens the store under test over a house's database; what it opened is closed at the end."""
     opened: list[VectorStore] = []
 
@@ -152,7 +153,11 @@ def open_store(request: pytest.FixtureRequest) -> Iterator[Opener]:
         opened.append(store)
         return store
 
-    openers: dict[str, Opener] = {"embedded": embedded}
+    def segmented(house: House) -> VectorStore:
+        monkeypatch.setattr(segment, "SEGMENT_BYTES", 100 * house.dimension)
+        return embedded(house)
+
+    openers: dict[str, Opener] = {"embedded": embedded, "embedded in many segments": segmented}
     yield openers[request.param]
     for store in opened:
         store.close()
