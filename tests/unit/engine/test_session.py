@@ -88,6 +88,29 @@ def test_many_threads_get_their_own_answers(runtime: str) -> None:
     np.testing.assert_allclose(answers, np.arange(200), rtol=1e-5)
 
 
+def test_sizes_that_come_often_answer_as_the_first_time(runtime: str) -> None:
+    session = open_session(frozen_network(), runtime=runtime, threads=1, input_shape=(None, 3, None, None))
+    images = [picture(1, 8 + 4 * index, 40 - 4 * index) for index in range(10)]
+    for _ in range(20):
+        for image in images:
+            pixels, means = session.run(image)
+            doubled = image.repeat(2, axis=2).repeat(2, axis=3).reshape(1, -1)
+            np.testing.assert_allclose(pixels, doubled, rtol=1e-6)
+            np.testing.assert_allclose(means, image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_many_threads_at_many_sizes_get_their_own_answers(runtime: str) -> None:
+    session = open_session(mean_network((1, 3, "H", "W"), 1.0), runtime=runtime, threads=1, parallel=2)
+
+    def mean_of(value: int) -> float:
+        image = np.full((1, 3, 32 + value % 5, 32), value, np.float32)
+        return float(session.run(image)[0][0, 0])
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(mean_of, range(300)))
+    np.testing.assert_allclose(answers, np.arange(300), rtol=1e-5)
+
+
 def test_inputs_in_any_memory_order_are_taken(runtime: str) -> None:
     session = open_session(mean_network((1, 3, 6, 5), 1.0), runtime=runtime, threads=1)
     image = np.random.default_rng(1).random((1, 5, 6, 3), np.float32).transpose(0, 3, 2, 1)
