@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -196,6 +197,19 @@ def test_a_damaged_pack_is_built_again(pack: Path, tmp_path: Path, name: str, da
     assert dlib.prepare(tmp_path) == folder
     assert victim.read_bytes() == content
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in pack.iterdir())
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "dlib"
+    folder.mkdir()
+    old, new = folder / ".recognizer.onnx.old", folder / ".detector.onnx.new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    dlib.prepare(tmp_path)
+    assert not old.exists()
+    assert new.exists()  # another process may be writing it
 
 
 @pytest.mark.slow

@@ -6,11 +6,13 @@ build the same bytes, so that their embeddings are of one contract.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import logging
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from facerec.engine.landmarks import dump_forest
@@ -31,8 +33,10 @@ _SOURCES = {
 _FOLDER = "dlib"
 _BUILT = ("recognizer.onnx", "detector.onnx", "landmarks.npz")
 _MANIFEST = "pack.toml"
+_STALE_SECONDS = 3600
+# The build number goes up with every change of what is built, so that packs of older versions are replaced.
 _TEMPLATE = """\
-# Built by facerec from face_recognition_models 0.3.0; built again whenever a file is not as written here.
+# Build 2, made by facerec from face_recognition_models 0.3.0; made again whenever a file is not as written here.
 [pack]
 name = "dlib"
 model_version = "1.0"
@@ -94,6 +98,7 @@ def prepare(cache_folder: Path) -> Path:
     manifest = _manifest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
         for name, content in files.items():
             _put(folder / name, content)
         _put(folder / _MANIFEST, manifest.encode())
@@ -102,6 +107,15 @@ def prepare(cache_folder: Path) -> Path:
             f"the model pack can not be written to {folder}: {error.strerror or error}"
         ) from error
     return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove half-written files of processes that were killed; those of the last hour may be at work."""
+    for name in (*_BUILT, _MANIFEST):
+        for path in folder.glob(f".{name}.*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
 
 
 def _is_whole(folder: Path) -> bool:
