@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 from serving import Server, serving
-from test_bad_requests import COLLECTION, faces_of, index, post, target
+from talking import COLLECTION, faces_of, index, post, target
 
 from facerec.engine.fake import draw
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition.type_defs import ImageTypeDef
+
+pytest_plugins = ["server_fixtures"]
 
 FORMAT, LARGE, INVALID = "InvalidImageFormatException", "ImageTooLargeException", "ValidationException"
 

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import resource
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,11 +19,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from serving import Server, serving, wait_until
-from test_clients import create_key
+from talking import COLLECTION, answer_on, connect, faces_of, head, index, post, target
 
 from facerec.engine.fake import draw
 
-COLLECTION = "people"
+pytest_plugins = ["server_fixtures"]
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -53,63 +53,11 @@ def unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
     client.close()
 
 
-def index(server: Server, *names: str) -> None:
-    client = server.client()
-    if COLLECTION not in client.list_collections()["CollectionIds"]:
-        client.create_collection(CollectionId=COLLECTION)
-    for name in names:
-        client.index_faces(CollectionId=COLLECTION, Image={"Bytes": draw(name)}, ExternalImageId=name)
-    client.close()
-
-
-def faces_of(server: Server) -> list[str]:
-    client = server.client()
-    pages = client.get_paginator("list_faces").paginate(CollectionId=COLLECTION)
-    ids = [face["FaceId"] for page in pages for face in page["Faces"]]
-    client.close()
-    return ids
-
-
 def index_body(name: str = "stranger") -> bytes:
     image = base64.b64encode(draw(name)).decode()
     return json.dumps(
         {"CollectionId": COLLECTION, "Image": {"Bytes": image}, "ExternalImageId": name}
     ).encode()
-
-
-def head(length: int | None, operation: str = "IndexFaces") -> bytes:
-    lines = [
-        "POST / HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Content-Type: application/x-amz-json-1.1",
-        f"X-Amz-Target: RekognitionService.{operation}",
-        "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=60)
-
-
-def answer_on(connection: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Read one answer."""
-    response = http.client.HTTPResponse(connection)
-    response.begin()
-    return response.status, json.loads(response.read())
-
-
-def post(server: Server, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request("POST", "/", body, headers)
-    response = connection.getresponse()
-    content = json.loads(response.read())
-    connection.close()
-    return response.status, content
-
-
-def target(operation: str) -> dict[str, str]:
-    return {"X-Amz-Target": f"RekognitionService.{operation}", "Content-Type": "application/x-amz-json-1.1"}
 
 
 # --- bodies
@@ -274,7 +222,7 @@ def test_an_open_service_answers_to_this_machines_names_alone(shared_server: Ser
 def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
     """A server with a key, and the key."""
     with serving(tmp_path_factory.mktemp("locked") / "data") as server:
-        yield server, create_key(server)
+        yield server, server.create_key()
 
 
 def signed(

@@ -21,6 +21,7 @@ KNOWN, SAME_PERSON, SOMEBODY_ELSE = (
     "Abel_Pacheco_0001.jpg",
 )
 
+pytest_plugins = ["server_fixtures"]
 pytestmark = pytest.mark.slow
 
 
@@ -105,7 +106,7 @@ def test_signed_with_a_key_of_the_service(
 ) -> None:
     command = [*command_of(client, request), photo(shared, KNOWN), photo(shared, SAME_PERSON)]
     with serving(tmp_path / "data", model=scrfd_pack) as server:
-        created = create_key(server)
+        created = server.create_key()
         assert "found" in run_example(command, server, environment=created)
         wrong = {**created, "AWS_SECRET_ACCESS_KEY": "x" * 40}
         with pytest.raises(AssertionError, match=r"InvalidSignature|does not match the signature"):
@@ -136,16 +137,3 @@ def test_the_lines_of_the_readme_work_as_printed(shared: Path, real_server: Serv
     (match,) = ast.literal_eval(printed)
     assert match["Similarity"] >= 80
     assert match["Face"]["ExternalImageId"] == "ann"
-
-
-def create_key(server: Server) -> dict[str, str]:
-    """A key made by the command line beside the running server, as the environment of a client."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("facerec")), "keys", "create"],
-        env={**os.environ, "FACEREC_DATA_DIR": str(server.data)},
-        cwd=server.data.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from serving import FACEREC, Server, serving, wait_until
-from test_bad_requests import answer_on, connect, head
-from test_clients import create_key
+from talking import answer_on, connect, head
+
+pytest_plugins = ["server_fixtures"]
 
 
 def run(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
@@ -138,7 +139,7 @@ def test_faces_outlive_a_restart(tmp_path: Path) -> None:
 
 def test_a_restart_with_a_key_and_without_its_master_key_says_so(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        create_key(server)
+        server.create_key()
         assert server.stop() == 0
     (tmp_path / "data" / "master.key").unlink()
     done = run("serve", "--port", "0", data=tmp_path / "data")
