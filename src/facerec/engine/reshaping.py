@@ -57,9 +57,9 @@ def reshape_input(model: onnx.ModelProto, shape: InputShape) -> onnx.ModelProto:
 def _first_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     """The first input that is not a weight (files of the first ONNX versions list weights as inputs too)."""
     weights = {weight.name for weight in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in weights:
-            return value
+    inputs: list[onnx.ValueInfoProto] = [i for i in model.graph.input if i.name not in weights]
+    if inputs:
+        return inputs[0]
     raise PackError("the network has no input")
 
 
