@@ -89,7 +89,7 @@ class Archive:
             unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
             with self._names:
                 # What was removed or dropped while the file was written must not come back to disk.
-                if index.removals == removals and self._wanted(index.collection):
+                if self._wanted(index.collection) and index.removals == removals:
                     snapshot.put_in_place(unfinished, identity)
                     self._saved[identity] = number
                 else:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange
 from facerec.errors import StorageError
+from facerec.vectors.archive import Archive
 from facerec.vectors.embedded import EmbeddedStore
+from facerec.vectors.index import CollectionIndex
 from facerec.vectors.quantization import dequantize, quantize_batch
 
 KEY = CollectionKey(7)
@@ -352,19 +354,40 @@ def test_verify_names_every_difference(tmp_path: Path) -> None:
 
 
 def test_memory_stays_within_the_limit_and_what_left_comes_back(tmp_path: Path) -> None:
-    feed = ListFeed()
+    feed = ListFeed(dimension=512)  # without snapshots: what comes back is read from the feed again
     feed.add(300)
-    feed.present = frozenset({KEY, CollectionKey(8)})
     store = open_store(tmp_path, feed, memory_limit=1000)
     other = dataclasses.replace(feed.collection, key=CollectionKey(8), face_count=0)
-    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
-    assert len(feed.asked_after) == 1
-    store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
-    assert len(feed.asked_after) == 1  # the last one used stays, however large
-    store.search(other, FACE, feed.vector(5), limit=1, min_cosine=0)
-    found = store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0.9)
-    assert found[0][0].key == 5
+    for collection, reads in ((feed.collection, 1), (feed.collection, 1), (other, 2), (feed.collection, 3)):
+        found = store.search(collection, FACE, feed.vector(5), limit=1, min_cosine=0.9)
+        assert len(found[0]) == (collection is not other)
+        assert len(feed.asked_after) == reads  # the last one used stays, however large
     store.close()
+
+
+def test_a_face_removed_while_the_snapshot_is_written_does_not_stay_in_it(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(300)
+    index = CollectionIndex(KEY, FACE, 128)
+    index.refresh(feed)
+
+    class RemovingFeed(ListFeed):
+        armed = False
+
+        def collections(self) -> frozenset[CollectionKey]:
+            """Asked once the file is written: the moment at which another thread may take a face out."""
+            if self.armed:
+                feed.remove(5)
+                index.refresh(feed)
+            return feed.present
+
+    removing = RemovingFeed()
+    archive = Archive(tmp_path, removing, 100)
+    removing.armed = True
+    archive.save(index)
+    assert list(tmp_path.iterdir()) == []
+    Archive(tmp_path, feed, 100).save(index)
+    assert [path.name for path in tmp_path.iterdir()] == ["7-face.index"]
 
 
 SAVER = """
