@@ -36,7 +36,7 @@ _MANIFEST = "pack.toml"
 _STALE_SECONDS = 3600
 # The build number goes up with every change of what is built, so that packs of older versions are replaced.
 _TEMPLATE = """\
-# Build 2, made by facerec from face_recognition_models 0.3.0; made again whenever a file is not as written here.
+# Build 2, by facerec from face_recognition_models 0.3.0; made again whenever a file is not as written here.
 [pack]
 name = "dlib"
 model_version = "1.0"
