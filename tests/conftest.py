@@ -35,14 +35,14 @@ mean = 127.5
 std = 128.0
 
 [calibration]
-knots = [[-1.0, 0.0], [0.0, 5.0], [0.3, 80.0], [0.45, 99.0], [1.0, 100.0]]
+knots = [[-1.0, 0.0], [0.0156, 5.0], [0.3477, 80.0], [0.4713, 99.0], [1.0, 100.0]]
 source = "facerec eval on LFW folds 1 and 2"
 """
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real weights and pictures beside the checkout; tests that need them are skipped where they are missing."""
+    """Real weights and pictures beside the checkout; tests that need them are skipped without it."""
     folder = REPOSITORY.parent / "shared"
     if not (folder / "models").is_dir():
         pytest.skip("the folder shared (real weights and pictures) does not lie beside the checkout")

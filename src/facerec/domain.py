@@ -1,4 +1,4 @@
-"""The values that the rooms exchange: frozen, without behaviour that touches a model, a database or the wire."""
+"""The values that the rooms exchange: frozen, and knowing nothing of models, databases or the wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, NewType, TypeVar
 T = TypeVar("T")
 
 CollectionKey = NewType("CollectionKey", int)
-"""Database key of a collection. Never reused, so a deleted collection's index can not be mistaken for a new one's."""
+"""Database key of a collection. Never reused: a deleted collection's index is never taken for a new one's."""
 
 RowKey = NewType("RowKey", int)
 """Database key of a face or of a user. Never reused."""
@@ -27,7 +27,7 @@ class QualityFilter(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a detected face was not indexed or not searched (Rekognition's `Reason`, `UnsearchedFaceReason`)."""
+    """Why a face was not indexed or not searched (Rekognition's `Reason`, `UnsearchedFaceReason`)."""
 
     FACE_NOT_LARGEST = "FACE_NOT_LARGEST"
     EXCEEDS_MAX_FACES = "EXCEEDS_MAX_FACES"
@@ -222,7 +222,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedEmbedding:
-    """A unit vector as int8: `codes[i] * scale` approximates component i. See `facerec.vectors.quantization`."""
+    """A unit vector as int8: `codes[i] * scale` approximates component i (`facerec.vectors.quantization`)."""
 
     codes: bytes
     """One signed byte a component."""
@@ -259,7 +259,7 @@ class NewFace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A user (at the REST door: a person) of a collection; `face_count` faces make up its aggregate vector."""
+    """A user (a person) of a collection; `face_count` faces make up its aggregate vector."""
 
     key: RowKey
     user_id: str
@@ -280,7 +280,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorChange:
-    """One step of a collection's change sequence as a vector index sees it: a vector put, or removed (None)."""
+    """One step of a collection's change sequence for an index: a vector put, or removed (None)."""
 
     number: int
     key: RowKey

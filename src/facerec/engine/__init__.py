@@ -1,1 +1,1 @@
-"""Recognition: from encoded bytes to faces and embeddings. Knows nothing of collections, databases or the wire."""
+"""From encoded bytes to faces and embeddings. Knows nothing of collections, databases or the wire."""

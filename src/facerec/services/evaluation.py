@@ -301,7 +301,8 @@ def calibration_knots(statistics: ImpostorStatistics) -> tuple[tuple[float, floa
     if statistics.strictest > WORKING_POINT / 2:
         raise InvalidParameter(
             f"{statistics.count} pairs of different persons can not tell the working point "
-            f"(one false accept in {1 / WORKING_POINT:.0f}); there should be at least {2 * SUPPORT / WORKING_POINT:.0f}"
+            f"(one false accept in {1 / WORKING_POINT:.0f}); there should be at least "
+            f"{2 * SUPPORT / WORKING_POINT:.0f}"
         )
     working = round(statistics.threshold(WORKING_POINT), 4)
     strict = round(statistics.threshold(max(STRICT_POINT, statistics.strictest)), 4)

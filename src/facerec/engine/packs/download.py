@@ -35,11 +35,11 @@ FIRST_PAUSE = 0.5
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class DownloadFailed(PackError):  # noqa: N818 - named like the other errors, by what happened
+class DownloadFailed(PackError):
     """The file could not be fetched."""
 
 
-class _Interrupted(Exception):  # noqa: N818 - it is control flow inside this module, never seen outside
+class _Interrupted(Exception):
     """The transfer broke in a way that a further attempt may mend."""
 
 
