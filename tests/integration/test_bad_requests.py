@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore import auth as botocore_auth
@@ -185,29 +184,6 @@ def test_other_addresses(shared_server: Server, method: str, path: str, status: 
         assert content["status"] == "ok"
         assert content["engine"]["pack"] == "fake"
         assert content["database"]["ok"] is True
-
-
-def test_one_request_more_than_may_wait_is_refused_at_once(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", settings={"FACEREC_MAX_QUEUE": "2"}) as server:
-        body = b"{}"
-        waiting = [connect(server) for _ in range(2)]
-        for connection in waiting:
-            connection.sendall(head(len(body), "ListCollections"))
-        refused: list[dict[str, Any]] = []
-
-        def is_refused() -> bool:
-            status, answer = post(server, body, target("ListCollections"))
-            if status == 400:
-                refused.append(answer)
-            return status == 400
-
-        wait_until(is_refused)
-        assert refused[0]["__type"] == "ProvisionedThroughputExceededException"
-        for connection in waiting:
-            connection.sendall(body)
-            assert answer_on(connection)[0] == 200
-            connection.close()
-        assert post(server, body, target("ListCollections"))[0] == 200
 
 
 def test_an_open_service_answers_to_this_machines_names_alone(shared_server: Server) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 import orjson
 import pytest
 from shape_samples import sample
-from wire_server import MODEL, Running, running
+from wire_server import MODEL, Running, inline, running
 
 from facerec.api.rekognition.operations import OPERATIONS
-from facerec.engine.fake import draw
+from facerec.engine.base import Picture
+from facerec.engine.fake import FakeEngine, draw
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
@@ -270,11 +273,43 @@ def test_a_collection_that_is_not_there(
 # --- overload and faults ----------------------------------------------------------------------------
 
 
+class HeldEngine(FakeEngine):
+    """Decodes when it is let to: requests stay at work for as long as a test needs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.released = threading.Event()
+
+    def decode(self, data: bytes) -> Picture:
+        self.entered.set()
+        assert self.released.wait(60)
+        return super().decode(data)
+
+
 def test_a_full_service_refuses_in_the_way_that_clients_repeat(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with running(tmp_path_factory.mktemp("full"), max_queue=1) as server:
+    engine = HeldEngine()
+    with (
+        running(tmp_path_factory.mktemp("full"), engine=engine, max_queue=1) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         client = server.client()
+        held = pool.submit(client.detect_faces, Image=inline(draw("ann")))
+        try:
+            assert engine.entered.wait(60)
+            with pytest.raises(client.exceptions.ProvisionedThroughputExceededException) as caught:
+                client.list_collections()
+        finally:
+            engine.released.set()
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+        assert len(held.result()["FaceDetails"]) == 1
+        assert client.list_collections()["CollectionIds"] == []
+
+
+def test_a_client_that_sends_slowly_takes_no_place(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running(tmp_path_factory.mktemp("slow"), max_queue=1) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as waiting:
             waiting.sendall(
@@ -283,12 +318,9 @@ def test_a_full_service_refuses_in_the_way_that_clients_repeat(
             )
             # The server asks for the body when the door begins to read it.
             assert waiting.recv(100).startswith(b"HTTP/1.1 100")
-            with pytest.raises(client.exceptions.ProvisionedThroughputExceededException) as caught:
-                client.list_collections()
-            assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+            assert server.client().list_collections()["CollectionIds"] == []
             waiting.sendall(b"{}")
             assert waiting.recv(100).startswith(b"HTTP/1.1 200")
-        assert client.list_collections()["CollectionIds"] == []
 
 
 def test_a_fault_of_the_service_tells_nothing_but_the_id(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -33,6 +33,9 @@ DRAINED = 4
 """Times the limit on a body that is read, and thrown away, so that a client in the midst of sending gets its
 answer and not a broken connection, which it would take for a fault of the network and repeat."""
 
+HELD = 32
+"""Bodies of the largest size that may be in memory at once, complete or still arriving."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -53,20 +56,13 @@ class RekognitionDoor:
         self._maxima = {"ImageBlob": service.settings.max_image_bytes}
         self._limiter = anyio.CapacityLimiter(workers)
         self._present = 0
+        self._held = 0
 
     async def handle(self, request: Request) -> Response:
         """Answer one HTTP request: a Starlette endpoint for `POST /`."""
         request_id = current_request().request_id
         try:
-            if self._present >= self._service.settings.max_queue:
-                raise Overloaded
-            self._present += 1
-            try:
-                body = await self._read_body(request)
-                work = functools.partial(self.answer, _signed(request, body), body, request_id)
-                answer = await anyio.to_thread.run_sync(work, limiter=self._limiter)
-            finally:
-                self._present -= 1
+            answer = await self._answer_body(request, request_id)
         except (Overloaded, BodyTooLarge) as error:
             answer = Answer(*error_body(error, request_id))
         except ClientDisconnect:
@@ -109,25 +105,55 @@ class RekognitionDoor:
             raise NotOffered(f"{name} is not offered by this service")
         return operation
 
-    async def _read_body(self, request: Request) -> bytes:
-        """The body. Raises BodyTooLarge once as much of it is read as the client has to send to listen."""
+    async def _answer_body(self, request: Request, request_id: str) -> Answer:
+        """Read the body and have a thread answer it.
+
+        Raises Overloaded where as many requests wait as may. A request counts once its body is there: a
+        client that sends slowly takes no place from one that has sent. What is being sent is bounded by the
+        bytes held. Raises BodyTooLarge.
+        """
+        chunks: list[bytes] = []
+        try:
+            self._refuse_when_full()
+            async for chunk in self._body(request):
+                chunks.append(chunk)
+                self._held += len(chunk)
+                self._refuse_when_full()
+            self._present += 1
+            try:
+                work = functools.partial(self._answer_chunks, request, chunks, request_id)
+                return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+            finally:
+                self._present -= 1
+        finally:
+            self._held -= sum(len(chunk) for chunk in chunks)
+
+    def _refuse_when_full(self) -> None:
+        settings = self._service.settings
+        if self._present >= settings.max_queue or self._held > HELD * settings.max_body_bytes:
+            raise Overloaded
+
+    def _answer_chunks(self, request: Request, chunks: list[bytes], request_id: str) -> Answer:
+        """Answer a body: joined and hashed here, in the thread, for it may be large."""
+        body = b"".join(chunks)
+        return self.answer(_signed(request, body), body, request_id)
+
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body in pieces. Raises BodyTooLarge once so much is read that the client will listen."""
         limit = self._service.settings.max_body_bytes
         declared = request.headers.get("content-length", "")
         size = int(declared) if declared.isdecimal() else 0
         if size > limit and (size > DRAINED * limit or "expect" in request.headers):
             raise BodyTooLarge(f"The request's body has {size} bytes; the limit is {limit}")
-        chunks, size = [], 0
+        size = 0
         async for chunk in request.stream():
             size += len(chunk)
-            if size <= limit:
-                chunks.append(chunk)
-            elif size > DRAINED * limit:
+            if size > DRAINED * limit:
                 break
-            else:
-                chunks.clear()
+            if size <= limit:
+                yield chunk
         if size > limit:
             raise BodyTooLarge(f"The request's body has more than {limit} bytes")
-        return b"".join(chunks)
 
 
 def _signed(request: Request, body: bytes) -> SignedRequest:
