@@ -26,7 +26,8 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   └── SignatureExpired      a signature of another time
     ├── StorageError              the database or disk refused; nothing was changed
     ├── PackError                 a model pack is missing, damaged or unusable
-    │   └── LicenseNotAccepted    the pack's licence has to be accepted first
+    │   ├── LicenseNotAccepted    the pack's licence has to be accepted first
+    │   └── DownloadFailed        a file of the pack cannot be fetched
     └── ConfigurationError        a setting is wrong
 """
 
@@ -135,6 +136,10 @@ class PackError(FacerecError):
 
 class LicenseNotAccepted(PackError):
     """The licence of the model pack has to be accepted first."""
+
+
+class DownloadFailed(PackError):
+    """A file of the model pack could not be fetched."""
 
 
 class ConfigurationError(FacerecError):

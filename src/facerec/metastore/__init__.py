@@ -25,11 +25,14 @@ def open_metastore(settings: Settings) -> Database:
 
 def open_at(folder: Path) -> Database:
     """Open the SQLite database of a data folder, made or migrated to the newest tables where needed."""
+    path = folder.absolute() / "facerec.db"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # For its owner alone: it holds biometric data. SQLite's own files beside it take over the mode.
+        path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"The data folder {folder} cannot be made: {error.strerror}.") from error
-    database = Database(sa.URL.create("sqlite", database=str(folder.absolute() / "facerec.db")))
+        raise StorageError(f"The database {path} cannot be made: {error.strerror}.") from error
+    database = Database(sa.URL.create("sqlite", database=str(path)))
     try:
         upgrade(database)
         with database.write() as connection:

@@ -44,6 +44,14 @@ def test_opening_again_keeps_what_is_stored(tmp_path: Path) -> None:
     again.close()
 
 
+def test_the_database_is_for_its_owner_alone(tmp_path: Path) -> None:
+    database = open_at(tmp_path / "data")
+    files = sorted((tmp_path / "data").iterdir())
+    assert [path.name for path in files] == ["facerec.db", "facerec.db-shm", "facerec.db-wal"]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    database.close()
+
+
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     database = open_at(tmp_path)
     with database.write() as connection:

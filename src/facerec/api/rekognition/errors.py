@@ -78,6 +78,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.StorageError: INTERNAL,
         errors.PackError: INTERNAL,
         errors.LicenseNotAccepted: INTERNAL,
+        errors.DownloadFailed: INTERNAL,
         errors.ConfigurationError: INTERNAL,
         MalformedRequest: WireError("SerializationException", 400, framework=True),
         ConstraintsViolated: WireError("ValidationException", 400, framework=True),

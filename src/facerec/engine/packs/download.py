@@ -19,7 +19,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError
 
 from facerec.engine.packs.registry import PinnedFile
-from facerec.errors import PackError
+from facerec.errors import DownloadFailed, PackError
 
 Progress = Callable[[int, int], None]
 """Told (bytes there, bytes in all) while a file comes."""
@@ -33,10 +33,6 @@ ATTEMPTS = 5
 FIRST_PAUSE = 0.5
 """Seconds before the second attempt; doubled for each further one."""
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-class DownloadFailed(PackError):
-    """The file could not be fetched."""
 
 
 class _Interrupted(Exception):

@@ -16,9 +16,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from facerec.engine.packs.download import BLOCK, Downloader, DownloadFailed, Progress, sha256_of
+from facerec.engine.packs.download import BLOCK, Downloader, Progress, sha256_of
 from facerec.engine.packs.registry import KnownPack, PinnedFile, Source, manifest_text
-from facerec.errors import LicenseNotAccepted, NotFound, PackError
+from facerec.errors import DownloadFailed, LicenseNotAccepted, NotFound, PackError
 
 MANIFEST = "pack.toml"
 LICENCE_NOTE = "licence.txt"

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from facerec.engine.packs.download import ATTEMPTS, Downloader, DownloadFailed
+from facerec.engine.packs.download import ATTEMPTS, Downloader
 from facerec.engine.packs.registry import PinnedFile
-from facerec.errors import PackError
+from facerec.errors import DownloadFailed, PackError
 
 BODY = random.Random(7).randbytes(1_000_000)
 FILE = PinnedFile("weights.onnx", hashlib.sha256(BODY).hexdigest(), len(BODY))
