@@ -115,7 +115,7 @@ def test_show_and_verify_the_built_in_pack(facerec: Run) -> None:
 def test_accuracy_of_the_built_in_pack(facerec: Run, shared: Path) -> None:
     report = parsed(facerec("eval", shared / "data" / "lfw" / "pairs.csv", "--json"))
     assert len(report["WithoutFace"]) <= 2
-    assert report["Accuracy"] >= 0.987
+    assert report["Accuracy"] >= 0.988
     assert next(point["Tar"] for point in report["TarAtFar"] if point["Far"] == 1e-2) >= 0.983
 
 
