@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from facerec.cli.bench import bench_app
 from facerec.cli.check import check
 from facerec.cli.collections import collections_app
 from facerec.cli.demo import demo
@@ -50,6 +51,7 @@ app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")
 app.add_typer(keys_app, name="keys")
 app.add_typer(packs_app, name="packs")
+app.add_typer(bench_app, name="bench")
 
 TRACEBACK = "--traceback"
 

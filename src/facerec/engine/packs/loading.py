@@ -48,20 +48,32 @@ def open_engine(settings: Settings) -> Engine:
     `dlib` is built in (and built once, under the packs folder), `fake` is the tests' engine; a name is a
     pulled pack; anything else is a folder. Raises PackError that says what is missing and how it is had.
     """
-    name = settings.model_path
-    if name == FAKE:
+    if settings.model_path == FAKE:
         return FakeEngine(max_pixels=settings.max_image_pixels, max_faces=settings.max_faces_per_image)
+    return load_pack(find_pack(settings), settings)
+
+
+def find_pack(settings: Settings) -> Path:
+    """Folder of the pack that `settings.model_path` names. Raises PackError as `open_engine` does."""
+    name = settings.model_path
     if name == BUILT_IN:
-        return load_pack(dlib.prepare(settings.packs_folder), settings)
+        return dlib.prepare(settings.packs_folder)
     pulled = settings.packs_folder / name
     if name == Path(name).name and pulled.is_dir():
-        return load_pack(pulled, settings)
+        return pulled
     if any(pack.name == name for pack in KNOWN_PACKS):
         raise PackError(f"the model pack {name} is not there yet: facerec packs pull {name}")
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise PackError(f"there is no model pack or folder {name}; {NEEDED}")
-    return load_pack(folder, settings)
+    return folder
+
+
+def pack_manifest(folder: Path) -> PackManifest:
+    """What the pack in a folder is made of, stated or inferred. Raises PackError for a folder that is no
+    pack.
+    """
+    return read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
 
 
 def load_pack(folder: Path, settings: Settings) -> Engine:
@@ -69,7 +81,7 @@ def load_pack(folder: Path, settings: Settings) -> Engine:
 
     Raises PackError for a folder that is no pack, and for networks that cannot be loaded or do not fit.
     """
-    manifest = read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
+    manifest = pack_manifest(folder)
     parts = _parts(_overridden(manifest, settings), settings)
     limits = Limits(
         max_pixels=settings.max_image_pixels,

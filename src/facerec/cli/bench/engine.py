@@ -1,0 +1,151 @@
+"""`facerec bench engine`: from the bytes of pictures to the embeddings of all their faces."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facerec.cli.bench.options import Sample, read_samples
+from facerec.cli.output import AsJson, note, print_json, print_table
+from facerec.config import Settings, read_settings
+from facerec.engine.base import Engine
+from facerec.errors import InvalidImage
+from facerec.services.benchmark import Turn, median_rate, median_ratio, take_turns
+
+OURS = "facerec"
+
+
+class PeerName(StrEnum):
+    """What can be measured beside the engine."""
+
+    INSIGHTFACE = "insightface"
+
+
+def bench_engine(
+    images: Annotated[Path, typer.Option(help="Folder of pictures.")],
+    pack: Annotated[str | None, typer.Option(help="Pack: a name or a folder; default: MODEL_PATH.")] = None,
+    peer: Annotated[
+        PeerName | None, typer.Option(help="Measure this beside it, taking turns, with the same networks.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds after one that warms up.")] = 5,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Pictures at work at a time; default: FACEREC_THREADS and one."),
+    ] = None,
+    peer_workers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="The same of the peer, which uses all processors for one picture already."
+        ),
+    ] = 1,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most pictures.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the engine: from the bytes of pictures to embeddings of all faces, as the service does it.
+
+    Figures are medians over the rounds; the ratio is the median of the ratios of each round.
+    """
+    settings = read_settings(**({"model_path": pack} if pack else {}))
+    samples = read_samples(images, limit)
+    at_a_time = workers or settings.threads + 1
+    with contextlib.ExitStack() as stack:
+        peer_name, count_faces = "", None
+        if peer is not None:
+            # The peer may print what it likes; standard output is for the figures.
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            peer_name, count_faces = _open_peer(settings, stack)
+        engine = _open_engine(settings)
+        stack.callback(engine.close)
+        contestants = {OURS: _contestant(samples, at_a_time, lambda data: _count_faces(engine, data))}
+        if count_faces is not None:
+            contestants[peer_name] = _contestant(samples, peer_workers, count_faces)
+        note(f"{len(samples)} pictures, {rounds} rounds after one that warms up")
+        turns = take_turns(contestants, len(samples), rounds)
+    setting = {
+        "pack": engine.contract.pack,
+        "images": len(samples),
+        "rounds": rounds,
+        "threads": settings.threads,
+        "workers": at_a_time,
+    }
+    figures = _figures(turns[OURS], turns.get(peer_name))
+    if as_json:
+        beside = {"peer": peer_name, "peer_workers": peer_workers} if peer_name else {}
+        print_json({**setting, **beside, **figures})
+    else:
+        _print(setting, figures, turns)
+
+
+def _open_engine(settings: Settings) -> Engine:
+    # The runtimes take a second to load; a command with a mistaken option should not.
+    from facerec.engine.packs.loading import open_engine
+
+    return open_engine(settings)
+
+
+def _open_peer(settings: Settings, stack: contextlib.ExitStack) -> tuple[str, Callable[[bytes], int]]:
+    """The peer's name and version, and what counts the faces that it finds and embeds in a picture."""
+    from facerec.cli.bench.insightface_peer import open_insightface
+
+    opened = stack.enter_context(open_insightface(settings))
+    return opened.name, opened.count_faces
+
+
+def _contestant(
+    samples: Sequence[Sample], workers: int, count_faces: Callable[[bytes], int]
+) -> Callable[[], int]:
+    """What looks at all pictures, `workers` at a time, and gives the number of faces."""
+
+    def one(sample: Sample) -> int:
+        try:
+            return count_faces(sample.data)
+        except InvalidImage as error:
+            raise InvalidImage(f"{sample.name}: {error.message}") from error
+
+    def every() -> int:
+        if workers == 1:
+            return sum(map(one, samples))
+        with ThreadPoolExecutor(workers) as pool:
+            return sum(pool.map(one, samples))
+
+    return every
+
+
+def _count_faces(engine: Engine, data: bytes) -> int:
+    """Faces that the engine finds and embeds in a picture."""
+    picture = engine.decode(data)
+    return len(engine.embed(picture, engine.detect(picture)))
+
+
+def _figures(ours: Sequence[Turn], peers: Sequence[Turn] | None) -> dict[str, object]:
+    """Medians, faces of a round, and the figures of each round."""
+    figures: dict[str, object] = {
+        "images_per_second": round(median_rate(ours), 2),
+        "faces": ours[-1].result,
+    }
+    by_round: list[dict[str, float]] = [{"images_per_second": round(turn.rate, 2)} for turn in ours]
+    if peers is not None:
+        figures |= {
+            "peer_images_per_second": round(median_rate(peers), 2),
+            "peer_faces": peers[-1].result,
+            "ratio": round(median_ratio(ours, peers), 3),
+        }
+        for row, turn, other in zip(by_round, ours, peers, strict=True):
+            row["peer_images_per_second"] = round(other.rate, 2)
+            row["ratio"] = round(turn.rate / other.rate, 3)
+    return {**figures, "by_round": by_round}
+
+
+def _print(setting: dict[str, object], figures: dict[str, object], turns: dict[str, list[Turn]]) -> None:
+    rows = [(name, median_rate(own), own[-1].result) for name, own in turns.items()]
+    title = ", ".join(f"{name} {value}" for name, value in setting.items())
+    print_table(("", "images/s", "faces"), rows, title=title)
+    if "ratio" in figures:
+        typer.echo(f"{OURS} is {figures['ratio']:.2f} times as fast.")
