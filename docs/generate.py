@@ -1,4 +1,4 @@
-"""Writes the pages of `docs/` that follow from the code: operations, errors and settings.
+"""Writes what follows from the code: the pages on operations, errors and settings, and `.env.example`.
 
 `python docs/generate.py` writes them; `tests/unit/test_generated_docs.py` fails when one is stale.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
@@ -104,22 +104,47 @@ def errors_page() -> str:
 
 def settings_page() -> str:
     """Every setting: its name in the environment, default and meaning."""
-    rows = []
-    for field in Settings.model_fields.values():
-        alias = field.validation_alias
-        names = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        name = " or ".join(f"`{name}`" for name in names)
-        rows.append((name, _default(field.default), field.description or ""))
+    rows = [
+        (" or ".join(f"`{name}`" for name in names), f"`{default}`" if default else "", meaning)
+        for names, default, meaning in _settings()
+    ]
     return _page("Settings", SETTINGS_INTRODUCTION, ("Name", "Default", "Meaning"), rows)
 
 
-PAGES = {"operations.md": operations_page, "errors.md": errors_page, "settings.md": settings_page}
+def env_example() -> str:
+    """Every setting with its default, commented out: a start for a `.env`."""
+    parts = ["# Settings with their defaults: copy to .env, and take the # off those that you change.\n"]
+    for names, default, meaning in _settings():
+        lines = textwrap.wrap(meaning, 100, initial_indent="# ", subsequent_indent="# ")
+        parts.append("\n".join([*lines, f"#{names[0]}={default}\n"]))
+    return "\n".join(parts)
+
+
+PAGES = {
+    "operations.md": operations_page,
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "../.env.example": env_example,
+}
+"""What is written, by path from this folder."""
 
 
 def main() -> None:
     """Write every page."""
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
+
+
+def _settings() -> Iterator[tuple[Sequence[str], str, str]]:
+    """Names in the environment, default and meaning of each setting.
+
+    The default is empty where the meaning tells what follows.
+    """
+    for field in Settings.model_fields.values():
+        alias = field.validation_alias
+        names = [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+        unset = field.default is None or field.default is PydanticUndefined
+        yield names, "" if unset else str(field.default), field.description or ""
 
 
 def _page(title: str, introduction: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -135,11 +160,6 @@ def _meanings() -> Iterator[tuple[str, str]]:
         found = re.match(r"[ │├└─]*([A-Z]\w+) {2,}(\S.*)", line)
         if found:
             yield found[1], found[2]
-
-
-def _default(value: Any) -> str:
-    """A default as the environment would have it; none where the description tells what follows."""
-    return "" if value is None or value is PydanticUndefined else f"`{value}`"
 
 
 if __name__ == "__main__":
