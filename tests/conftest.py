@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,22 @@ def scrfd_pack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(shared / "models" / name)
     (folder / "pack.toml").write_text(SCRFD_PACK)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real S3 server (moto's)."""
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stdout=output, stderr=output
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while b"Running on" not in log.read_bytes():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield log.read_text().partition("Running on ")[2].split()[0]
+        finally:
+            server.kill()
+            server.wait()

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from serving import CREDENTIALS, Server, free_port, serving, wait_until
+from serving import CREDENTIALS, Server, serving
 
 from facerec.engine.fake import draw
 
 BUCKET = "album"
-
-
-@pytest.fixture
-def s3_url(tmp_path: Path) -> Iterator[str]:
-    url = f"http://127.0.0.1:{free_port()}"
-    port = url.rpartition(":")[2]
-    with (tmp_path / "moto.log").open("wb") as log:
-        moto = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port], stdout=log, stderr=log
-        )
-        try:
-            wait_until(lambda: b"Running on" in (tmp_path / "moto.log").read_bytes())
-            yield url
-        finally:
-            moto.kill()
-            moto.wait()
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from facerec.db import Connection, Database
 from facerec.domain import (
     AssociationFailure,
@@ -29,6 +27,7 @@ from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces
 from facerec.observability import current_request
 from facerec.services.access import find_comparable
+from facerec.services.matching import nearest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.selection import RankedFace, RejectedFace, select, select_largest
 from facerec.vectors.base import VectorStore
@@ -311,12 +310,8 @@ class FaceService:
     ) -> tuple[FaceMatch, ...]:
         """The faces nearest to a unit vector (dimension,), most similar first."""
         calibration = self._engine.calibration
-        (hits,) = self._vectors.search(
-            target,
-            EntityKind.FACE,
-            np.asarray(probe, dtype=np.float32)[None],
-            limit=limit,
-            min_cosine=calibration.cosine(threshold),
+        hits = nearest(
+            self._vectors, calibration, target, EntityKind.FACE, probe, limit=limit, threshold=threshold
         )
         with self._database.read() as connection:
             found = faces.of_keys(connection, target, [hit.key for hit in hits])

@@ -31,6 +31,7 @@ from facerec.metastore import changes, collections, faces, users
 from facerec.services.access import find_comparable
 from facerec.services.faces import FaceFailure
 from facerec.services.idempotency import RepeatableRequest
+from facerec.services.matching import nearest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.selection import RejectedFace, select_largest
 from facerec.vectors.base import VectorStore
@@ -296,12 +297,8 @@ class PeopleService:
     ) -> tuple[UserMatch, ...]:
         """The users nearest to a unit vector (dimension,), most similar first."""
         calibration = self._engine.calibration
-        (hits,) = self._vectors.search(
-            target,
-            EntityKind.USER,
-            np.asarray(probe, dtype=np.float32)[None],
-            limit=limit,
-            min_cosine=calibration.cosine(threshold),
+        hits = nearest(
+            self._vectors, calibration, target, EntityKind.USER, probe, limit=limit, threshold=threshold
         )
         with self._database.read() as connection:
             found = users.of_keys(connection, target, [hit.key for hit in hits])
