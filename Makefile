@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
+IMAGES ?= ../shared/data/lfw/images
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -33,8 +34,10 @@ fix: $(VENV)/.dev ## Mend what the linter and formatter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev ## Measure search beside its peers
-	$(BIN)/python benchmarks/search.py
+bench: $(VENV)/.dev ## Measure search, engine and service (IMAGES=folder of photos, MODEL_PATH=pack)
+	$(BIN)/facerec bench search --faces 100000,1000000
+	$(BIN)/facerec bench engine --images $(IMAGES)
+	$(BIN)/facerec bench service --images $(IMAGES) --operation DetectFaces --clients 1,4,16
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
