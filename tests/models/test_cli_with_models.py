@@ -111,6 +111,15 @@ def test_show_and_verify_the_built_in_pack(facerec: Run) -> None:
     assert parsed(facerec("packs", "verify", "dlib", "--json"))["Faults"] == []
 
 
+def test_verify_a_folder_with_and_without_a_manifest(
+    facerec: Run, shared: Path, scrfd_pack: Path, tmp_path: Path
+) -> None:
+    assert parsed(facerec("packs", "verify", scrfd_pack, "--json"))["Faults"] == []
+    for name in ("scrfd_500m_bnkps.onnx", "mobilefacenet_128d.onnx"):
+        (tmp_path / name).symlink_to(shared / "models" / name)
+    assert parsed(facerec("packs", "verify", tmp_path, "--json"))["Faults"] == []
+
+
 @pytest.mark.slow
 def test_accuracy_of_the_built_in_pack(facerec: Run, shared: Path) -> None:
     report = parsed(facerec("eval", shared / "data" / "lfw" / "pairs.csv", "--json"))

@@ -14,7 +14,7 @@ from facerec.config import Settings, read_settings
 from facerec.engine.packs import dlib
 from facerec.engine.packs.install import MANIFEST, PackStore, verify_folder
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS, KnownPack, known_pack, manifest_text
-from facerec.errors import NotFound
+from facerec.errors import NotFound, PackError
 
 packs_app = typer.Typer(no_args_is_help=True, help="Pull, verify and remove model packs.")
 
@@ -102,15 +102,16 @@ def pull(
 
 @packs_app.command()
 def verify(name: PackOrFolder, as_json: AsJson = False) -> None:
-    """Recompute the digests of an installed pack's files."""
+    """Check a pack: every file there with its digest, and every key of its manifest understood."""
     folder = _folder(read_settings(), name)
-    faults = verify_folder(folder)
+    faults = (verify_folder(folder) if (folder / MANIFEST).exists() else []) or _misunderstood(folder)
     if as_json:
         print_json({"Name": name, "Folder": str(folder), "Faults": faults})
     elif faults:
         for fault in faults:
             say(fault)
-        note(f"{name} is damaged; `facerec packs pull {name}` mends a pack of the list.")
+        if any(pack.name == name for pack in KNOWN_PACKS):
+            note(f"`facerec packs pull {name}` mends it.")
     else:
         say(f"{name}: every file is as it should be.")
     if faults:
@@ -137,6 +138,8 @@ def show(name: PackOrFolder, as_json: AsJson = False) -> None:
     settings = read_settings()
     try:
         folder = _folder(settings, name)
+        if not (folder / MANIFEST).is_file():
+            raise PackError(f"{folder} has no {MANIFEST} to show")
     except NotFound:
         # Not installed, but known: its manifest can be read before it is pulled.
         pack = known_pack(name)
@@ -166,6 +169,17 @@ def _show(name: str, folder: Path | None, manifest: str, contract: str | None, *
         ],
     )
     say(manifest.rstrip())
+
+
+def _misunderstood(folder: Path) -> list[str]:
+    """What keeps a folder from being read as a pack, with a manifest or without; empty where nothing does."""
+    from facerec.engine.packs.loading import pack_manifest
+
+    try:
+        pack_manifest(folder)
+    except PackError as error:
+        return [error.message]
+    return []
 
 
 def _contract(folder: Path) -> str:
@@ -198,6 +212,7 @@ def _folder(settings: Settings, name: str) -> Path:
     """Folder of an installed pack by name, of the built-in pack, or the folder that `name` is itself."""
     if name == BUILT_IN:
         return dlib.prepare(settings.packs_folder)
-    if (Path(name) / MANIFEST).is_file():
+    store = _store(settings)
+    if name not in store.names() and Path(name).is_dir():
         return Path(name)
-    return _store(settings).folder_of(name)
+    return store.folder_of(name)

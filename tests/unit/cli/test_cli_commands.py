@@ -269,6 +269,16 @@ def test_own_folder_is_shown_verified_and_removed(facerec: Run, tmp_path: Path) 
     assert not own.exists()
 
 
+def test_a_manifest_that_is_not_understood_is_a_fault(facerec: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    assert "a pack is a folder with a pack.toml" in facerec("packs", "verify", own).out
+    (own / "pack.toml").write_text('[pack]\nname = "own"\nmodel_version = "1.0"\nlicense = "ours"\n')
+    misspelt = facerec("packs", "verify", own)
+    assert misspelt.code == 1
+    assert "[pack] license is not known" in misspelt.out
+
+
 def test_check_reports_what_is_wrong(facerec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     picture = tmp_path / "ann.png"
     picture.write_bytes(draw("ann"))
