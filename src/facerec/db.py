@@ -98,8 +98,8 @@ def _translated(purpose: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise StorageError(f"The database could not {purpose}: {error.orig}. Nothing was changed.") from error
-    except sqlite3.Error as error:  # raised bare while a connection is set up
-        raise StorageError(f"The database could not be opened: {error}. Nothing was changed.") from error
+    except sqlite3.Error as error:  # raised bare while a connection is set up or its own cursor is read
+        raise StorageError(f"The database could not {purpose}: {error}. Nothing was changed.") from error
     except SQLAlchemyError as error:
         raise StorageError(
             f"The database could not {purpose}: {type(error).__name__}. Nothing was changed."

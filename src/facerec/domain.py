@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -279,12 +280,19 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VectorChange:
-    """One step of a collection's change sequence for an index: a vector put, or removed (None)."""
+class VectorChanges:
+    """Changes of a collection's vectors for an index, in columns: first the removals, then N vectors put."""
 
     number: int
-    key: RowKey
-    embedding: QuantizedEmbedding | None
+    """Change number that the index has reached with the last batch of the stream that this is one of."""
+    removed: Sequence[RowKey] = ()
+    """Rows whose vectors are gone."""
+    keys: Sequence[RowKey] = ()
+    """Rows of the vectors put, (N,); each comes once in a stream."""
+    scales: Sequence[float] = ()
+    """(N,), as in `QuantizedEmbedding`."""
+    codes: Sequence[bytes] = ()
+    """(N,), as in `QuantizedEmbedding`."""
 
 
 # --- what is answered ------------------------------------------------------------------------------

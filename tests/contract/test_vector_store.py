@@ -106,10 +106,9 @@ class House:
         """Every vector that the database holds."""
         feed = DatabaseFeed(self.database)
         return {
-            change.key: change.embedding
+            key: QuantizedEmbedding(codes=codes, scale=scale)
             for batch in feed.changes(collection.key, kind, 0)
-            for change in batch
-            if change.embedding is not None
+            for key, codes, scale in zip(batch.keys, batch.codes, batch.scales, strict=True)
         }
 
     def exhaustive(

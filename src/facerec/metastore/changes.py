@@ -6,21 +6,18 @@ So numbers become visible in ascending order: an index that has read up to n has
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from operator import attrgetter
 
 import sqlalchemy as sa
 
 from facerec.db import Database
-from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange
+from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
 from facerec.errors import NotFound
 from facerec.metastore import meta
 from facerec.metastore.tables import collections, deletions, faces, users
 
-BATCH = 4096
-"""Changes read and given on at a time: 2 MB of codes of 512 dimensions."""
+BATCH = 1024
+"""Rows read at a time: half a megabyte of codes of 512 dimensions, which a processor's cache holds."""
 
 _KIND = {EntityKind.FACE: 0, EntityKind.USER: 1}
 _TABLE = {EntityKind.FACE: faces, EntityKind.USER: users}
@@ -69,25 +66,22 @@ class DatabaseFeed:
         with self._database.read() as connection:
             return meta.store_id(connection)
 
-    def changes(
-        self, collection: CollectionKey, kind: EntityKind, after: int
-    ) -> Iterator[Sequence[VectorChange]]:
-        """Changes with a number greater than `after`, ascending, in batches; all of one snapshot.
+    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[VectorChanges]:
+        """What has changed since the change number `after`, in batches, all of one snapshot.
 
-        A row comes with its last change. With `after` = 0 removals are left out: every present vector comes.
-        Raises StorageError.
+        First the removals, then the vectors put, in ascending order of their last change. With `after` = 0
+        removals are left out: every present vector comes. Raises StorageError.
         """
         with self._database.read() as connection:
-            puts = _puts(connection, collection, kind, after)
-            stream = (
-                puts
-                if after == 0
-                else heapq.merge(
-                    puts, _removals(connection, collection, kind, after), key=attrgetter("number")
-                )
+            number = connection.scalar(
+                sa.select(collections.c.change_number).where(collections.c.key == collection)
             )
-            while batch := list(islice(stream, BATCH)):
-                yield batch
+            reached = max(number or 0, after)
+            removed = _removals(connection, collection, kind, after) if after else ()
+            if removed:
+                yield VectorChanges(number=reached, removed=removed)
+            for keys, scales, codes in _puts(connection, collection, kind, after):
+                yield VectorChanges(number=reached, keys=keys, scales=scales, codes=codes)
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         """Embeddings of the rows that still exist and have one. Raises StorageError."""
@@ -121,33 +115,29 @@ def embeddings(
 
 def _puts(
     connection: sa.Connection, collection: CollectionKey, kind: EntityKind, after: int
-) -> Iterator[VectorChange]:
-    """The present vectors with a number greater than `after`."""
+) -> Iterator[tuple[Sequence[RowKey], Sequence[float], Sequence[bytes]]]:
+    """Keys, scales and codes of the present vectors with a number greater than `after`, in batches."""
     table = _TABLE[kind]
-    rows = connection.execute(
-        sa.select(table.c.number, table.c.key, table.c.scale, table.c.codes)
+    result = connection.execute(
+        sa.select(table.c.key, table.c.scale, table.c.codes)
         .where(table.c.collection_key == collection, table.c.number > after, table.c.codes.is_not(None))
         .order_by(table.c.number)
-        .execution_options(yield_per=BATCH)
     )
-    for number, key, scale, codes in rows:
-        yield VectorChange(
-            number=number, key=RowKey(key), embedding=QuantizedEmbedding(codes=codes, scale=scale)
-        )
+    # The driver's own cursor: a million of SQLAlchemy's rows take three seconds more.
+    while rows := result.cursor.fetchmany(BATCH):
+        keys, scales, codes = zip(*rows, strict=True)
+        yield keys, scales, codes
+    result.close()
 
 
 def _removals(
     connection: sa.Connection, collection: CollectionKey, kind: EntityKind, after: int
-) -> Iterator[VectorChange]:
-    """The removals with a number greater than `after`."""
-    rows = connection.execute(
-        sa.select(deletions.c.number, deletions.c.row_key)
-        .where(
+) -> Sequence[RowKey]:
+    """Rows whose vectors were removed under a number greater than `after`."""
+    return connection.scalars(
+        sa.select(deletions.c.row_key).where(
             deletions.c.collection_key == collection,
             deletions.c.kind == _KIND[kind],
             deletions.c.number > after,
         )
-        .order_by(deletions.c.number)
-    )
-    for number, key in rows:
-        yield VectorChange(number=number, key=RowKey(key), embedding=None)
+    ).all()

@@ -14,7 +14,7 @@ from facerec.domain import (
     EntityKind,
     QuantizedEmbedding,
     RowKey,
-    VectorChange,
+    VectorChanges,
     VectorHit,
 )
 
@@ -25,13 +25,11 @@ class ChangeFeed(Protocol):
     def store_id(self) -> str:
         """Identity of the database; another one after a restore, so that no older index is taken for its."""
 
-    def changes(
-        self, collection: CollectionKey, kind: EntityKind, after: int
-    ) -> Iterator[Sequence[VectorChange]]:
-        """Changes with a number greater than `after`, in batches, in ascending order of number.
+    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[VectorChanges]:
+        """What has changed since the change number `after`, in batches, all of one state of the database.
 
-        A row changed several times may come only with its last change. With `after` = 0: every present
-        vector.
+        Removals come before the vectors put, so that taken in order they lead to that state. With `after` = 0
+        there are none: every present vector comes.
         """
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:

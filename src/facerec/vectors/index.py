@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange, VectorHit
+from facerec.domain import CollectionKey, EntityKind, VectorChanges, VectorHit
 from facerec.errors import StorageError
 from facerec.vectors.base import ChangeFeed
 from facerec.vectors.locking import SharedLock
@@ -76,7 +76,7 @@ class CollectionIndex:
         try:
             for batch in feed.changes(self.collection, self.kind, self.built):
                 self._apply(batch)
-                reached = max(reached, batch[-1].number)
+                reached = max(reached, batch.number)
         except BaseException:
             if self.built == 0:
                 # Read from the start the feed leaves removals out, so what a broken reading left must go.
@@ -104,35 +104,33 @@ class CollectionIndex:
         for segment in self._segments:
             yield segment.contents()
 
-    def _apply(self, changes: Sequence[VectorChange]) -> None:
+    def _apply(self, changes: VectorChanges) -> None:
         """Take in a batch: what was there under the changed keys goes, what was put comes."""
-        last = {change.key: change.embedding for change in changes}
-        keys = np.fromiter(last, dtype=np.int64, count=len(last))
-        puts: dict[float, list[tuple[RowKey, QuantizedEmbedding]]] = {}
-        for key, embedding in last.items():
-            if embedding is not None:
-                puts.setdefault(embedding.scale, []).append((key, embedding))
-        arrays = [self._rows(scale, entries) for scale, entries in puts.items()]
+        keys = np.array(changes.keys, dtype=np.int64)
+        changed = np.concatenate([np.array(changes.removed, dtype=np.int64), keys])
+        rows = list(self._rows(keys, changes)) if len(keys) else []
         with self._lock.writing():
-            known = keys[keys <= self._largest_key]
+            known = changed[changed <= self._largest_key]
             if len(known) and sum(s.remove(known) for s in self._segments):
                 self.removals += 1
                 self._segments = [s for s in self._segments if len(s)]
-            for rows in arrays:
-                self._append(rows)
-        self.unsaved += len(last)
+            for part in rows:
+                self._append(part)
+        self.unsaved += len(changed)
 
-    def _rows(self, scale: float, entries: list[tuple[RowKey, QuantizedEmbedding]]) -> Rows:
-        """The entries as arrays. Raises StorageError, naming a row, for codes that no vector has."""
-        for key, embedding in entries:
-            if len(embedding.codes) != self.dimension or not any(embedding.codes):
+    def _rows(self, keys: NDArray[np.int64], changes: VectorChanges) -> Iterator[Rows]:
+        """The vectors put, a part a scale. Raises StorageError, naming a row, for codes that no vector has."""
+        for key, codes in zip(changes.keys, changes.codes, strict=True):
+            if len(codes) != self.dimension or not any(codes):
                 raise StorageError(
                     f"The embedding of {self.kind} row {key} of collection {self.collection} is damaged: "
-                    f"{len(embedding.codes)} bytes where {self.dimension}, not all of them zero, belong."
+                    f"{len(codes)} bytes where {self.dimension}, not all of them zero, belong."
                 )
-        keys = np.fromiter((key for key, _ in entries), dtype=np.int64, count=len(entries))
-        codes = np.frombuffer(b"".join([embedding.codes for _, embedding in entries]), dtype=np.int8)
-        return Rows(scale, keys, codes.reshape(len(entries), self.dimension))
+        matrix = np.frombuffer(b"".join(changes.codes), dtype=np.int8).reshape(len(keys), self.dimension)
+        scales = np.array(changes.scales, dtype=np.float64)
+        for scale in np.unique(scales).tolist():
+            own = scales == scale
+            yield Rows(scale, keys[own], matrix[own])
 
     def _append(self, rows: Rows) -> None:
         """Put rows where there is room among the segments of their scale, and into new ones."""

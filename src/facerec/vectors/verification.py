@@ -53,9 +53,7 @@ def _compare(index: CollectionIndex, feed: ChangeFeed) -> set[tuple[int, str]]:
 def _rows_of_feed(index: CollectionIndex, feed: ChangeFeed) -> Iterable[tuple[int, bytes, float]]:
     """Every vector that the database holds: the last state of each key."""
     for batch in feed.changes(index.collection, EntityKind(index.kind), 0):
-        for change in batch:
-            if change.embedding is not None:
-                yield change.key, change.embedding.codes, change.embedding.scale
+        yield from zip(batch.keys, batch.codes, batch.scales, strict=True)
 
 
 def _digests(rows: Iterable[tuple[int, bytes, float]]) -> Digests:

@@ -8,7 +8,7 @@ import pytest
 from stored import CONTRACT, add, new_face, open_stored, remove
 
 from facerec.db import Database
-from facerec.domain import Collection, EntityKind, QuantizedEmbedding, RowKey
+from facerec.domain import Collection, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
 from facerec.errors import NotFound
 from facerec.metastore import changes, collections, faces, open_at, users
 from facerec.metastore.changes import DatabaseFeed
@@ -22,15 +22,26 @@ def stored(tmp_path: Path) -> Iterator[Stored]:
         yield opened
 
 
-def read(
-    stored: Stored, kind: EntityKind, after: int = 0
-) -> list[tuple[int, RowKey, QuantizedEmbedding | None]]:
+def stream(stored: Stored, kind: EntityKind, after: int = 0) -> list[VectorChanges]:
     database, collection = stored
-    return [
-        (change.number, change.key, change.embedding)
-        for batch in DatabaseFeed(database).changes(collection.key, kind, after)
-        for change in batch
-    ]
+    return list(DatabaseFeed(database).changes(collection.key, kind, after))
+
+
+def vectors(batch: VectorChanges) -> dict[RowKey, QuantizedEmbedding]:
+    """What a batch puts."""
+    return {
+        key: QuantizedEmbedding(codes=codes, scale=scale)
+        for key, codes, scale in zip(batch.keys, batch.codes, batch.scales, strict=True)
+    }
+
+
+def puts(stored: Stored, kind: EntityKind, after: int = 0) -> dict[RowKey, QuantizedEmbedding]:
+    """What a stream puts, in its order."""
+    return {key: vector for batch in stream(stored, kind, after) for key, vector in vectors(batch).items()}
+
+
+def removed(stored: Stored, kind: EntityKind, after: int) -> list[RowKey]:
+    return [key for batch in stream(stored, kind, after) for key in batch.removed]
 
 
 def last_number(stored: Stored) -> int:
@@ -42,28 +53,27 @@ def last_number(stored: Stored) -> int:
 def test_every_face_takes_the_next_number(stored: Stored) -> None:
     add(*stored, 1, 2)
     add(*stored, 3)
-    assert [(number, embedding) for number, _, embedding in read(stored, EntityKind.FACE)] == [
-        (1, new_face(1).embedding),
-        (2, new_face(2).embedding),
-        (3, new_face(3).embedding),
-    ]
+    assert list(puts(stored, EntityKind.FACE).values()) == [new_face(n).embedding for n in (1, 2, 3)]
+    assert list(puts(stored, EntityKind.FACE, after=2).values()) == [new_face(3).embedding]
     assert last_number(stored) == 3
 
 
 def test_a_removal_comes_as_a_change_to_an_index_that_has_seen_the_face(stored: Stored) -> None:
     add(*stored, 1, 2)
-    keys = [key for _, key, _ in read(stored, EntityKind.FACE)]
+    keys = list(puts(stored, EntityKind.FACE))
     remove(*stored, 1)
     add(*stored, 3)
-    later = read(stored, EntityKind.FACE, after=2)
-    assert [(number, embedding) for number, _, embedding in later] == [(3, None), (4, new_face(3).embedding)]
-    assert later[0][1] == keys[0]
+    assert removed(stored, EntityKind.FACE, after=2) == [keys[0]]
+    assert list(puts(stored, EntityKind.FACE, after=2).values()) == [new_face(3).embedding]
+    assert {batch.number for batch in stream(stored, EntityKind.FACE, after=2)} == {4}
+    assert removed(stored, EntityKind.FACE, after=3) == []
 
 
 def test_a_new_index_reads_present_vectors_alone(stored: Stored) -> None:
     add(*stored, 1, 2)
     remove(*stored, 1)
-    assert [number for number, _, _ in read(stored, EntityKind.FACE)] == [2]
+    assert list(puts(stored, EntityKind.FACE).values()) == [new_face(2).embedding]
+    assert removed(stored, EntityKind.FACE, after=0) == []
 
 
 def test_a_collection_keeps_to_its_own_changes(stored: Stored) -> None:
@@ -73,8 +83,8 @@ def test_a_collection_keeps_to_its_own_changes(stored: Stored) -> None:
         other = collections.insert(connection, name="other", contract=CONTRACT, created_at=1.0)
     add(database, other, 2)
     remove(database, other, 2)
-    assert [number for number, _, _ in read(stored, EntityKind.FACE)] == [1]
-    assert read(stored, EntityKind.FACE, after=1) == []
+    assert list(puts(stored, EntityKind.FACE).values()) == [new_face(1).embedding]
+    assert stream(stored, EntityKind.FACE, after=1) == []
     assert last_number(stored) == 1
 
 
@@ -85,40 +95,45 @@ def test_users_share_the_sequence_and_come_in_their_own_stream(stored: Stored) -
         users.insert(connection, collection, "ann")
         user = users.find(connection, collection, "ann")
         users.set_aggregate(connection, collection, user, face_count=1, aggregate=new_face(1).embedding)
-    assert read(stored, EntityKind.USER) == [(2, user.key, new_face(1).embedding)]
+    assert puts(stored, EntityKind.USER) == {user.key: new_face(1).embedding}
     with database.write() as connection:
         users.set_aggregate(connection, collection, user, face_count=0, aggregate=None)
-    assert read(stored, EntityKind.USER) == []
-    assert read(stored, EntityKind.USER, after=2) == [(3, user.key, None)]
+    assert stream(stored, EntityKind.USER) == []
+    assert stream(stored, EntityKind.USER, after=2) == [VectorChanges(number=3, removed=[user.key])]
     with database.write() as connection:
         users.set_aggregate(connection, collection, user, face_count=1, aggregate=new_face(2).embedding)
-    assert read(stored, EntityKind.USER, after=2) == [
-        (3, user.key, None),
-        (4, user.key, new_face(2).embedding),
-    ]
-    assert [number for number, _, _ in read(stored, EntityKind.FACE)] == [1]
+    first, second = stream(stored, EntityKind.USER, after=2)
+    assert first == VectorChanges(number=4, removed=[user.key])
+    assert (second.removed, vectors(second)) == ((), {user.key: new_face(2).embedding})
+    assert list(puts(stored, EntityKind.FACE).values()) == [new_face(1).embedding]
 
 
 def test_long_streams_come_in_batches_in_order(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "BATCH", 4)
-    database, collection = stored
     add(*stored, *range(10))
     remove(*stored, 0, 5)
-    batches = list(DatabaseFeed(database).changes(collection.key, EntityKind.FACE, 3))
-    assert [[change.number for change in batch] for batch in batches] == [[4, 5, 7, 8], [9, 10, 11, 12]]
+    batches = stream(stored, EntityKind.FACE, after=3)
+    assert [list(vectors(batch).values()) for batch in batches] == [
+        [],
+        [new_face(n).embedding for n in (3, 4, 6, 7)],
+        [new_face(n).embedding for n in (8, 9)],
+    ]
 
 
 def test_a_stream_is_one_snapshot(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "BATCH", 2)
     database, collection = stored
     add(*stored, 1, 2, 3, 4)
-    stream = DatabaseFeed(database).changes(collection.key, EntityKind.FACE, 0)
-    first = next(stream)
+    batches = DatabaseFeed(database).changes(collection.key, EntityKind.FACE, 0)
+    first = next(batches)
     remove(*stored, 3)
     add(*stored, 5)
-    rest = [change.number for batch in stream for change in batch]
-    assert [change.number for change in first] + rest == [1, 2, 3, 4]
-    assert [number for number, _, _ in read(stored, EntityKind.FACE, after=4)] == [5, 6]
+    rest = list(batches)
+    assert {batch.number for batch in (first, *rest)} == {4}
+    seen = [vector for batch in (first, *rest) for vector in vectors(batch).values()]
+    assert seen == [new_face(n).embedding for n in (1, 2, 3, 4)]
+    assert len(removed(stored, EntityKind.FACE, after=4)) == 1
+    assert list(puts(stored, EntityKind.FACE, after=4).values()) == [new_face(5).embedding]
 
 
 def test_an_index_that_follows_writers_never_misses_a_change(stored: Stored) -> None:
@@ -129,14 +144,14 @@ def test_an_index_that_follows_writers_never_misses_a_change(stored: Stored) -> 
 
     def catch_up() -> None:
         nonlocal seen
+        reached = seen
         for batch in feed.changes(collection.key, EntityKind.FACE, seen):
-            for change in batch:
-                assert change.number > seen
-                seen = change.number
-                if change.embedding is None:
-                    index.pop(change.key, None)
-                else:
-                    index[change.key] = change.embedding
+            assert batch.number > seen
+            reached = batch.number
+            for key in batch.removed:
+                index.pop(key, None)
+            index.update(vectors(batch))
+        seen = reached
 
     def write(start: int) -> None:
         for number in range(start, start + 30):
@@ -150,7 +165,7 @@ def test_an_index_that_follows_writers_never_misses_a_change(stored: Stored) -> 
     while any(writer.is_alive() for writer in writers):
         catch_up()
     catch_up()
-    present = {key: embedding for _, key, embedding in read(stored, EntityKind.FACE) if embedding is not None}
+    present = puts(stored, EntityKind.FACE)
     assert index == present
     assert len(present) == 3 * 45
     assert seen == last_number(stored)
@@ -159,7 +174,7 @@ def test_an_index_that_follows_writers_never_misses_a_change(stored: Stored) -> 
 def test_embeddings_of_rows_that_are_gone_are_left_out(stored: Stored) -> None:
     database, _ = stored
     add(*stored, 1, 2)
-    keys = [key for _, key, _ in read(stored, EntityKind.FACE)]
+    keys = list(puts(stored, EntityKind.FACE))
     remove(*stored, 2)
     assert DatabaseFeed(database).embeddings(EntityKind.FACE, keys) == {keys[0]: new_face(1).embedding}
 
@@ -175,10 +190,10 @@ def test_a_deleted_collection_takes_no_change(stored: Stored) -> None:
 def test_keys_are_never_used_again(stored: Stored) -> None:
     database, collection = stored
     add(*stored, 1, 2)
-    keys = [key for _, key, _ in read(stored, EntityKind.FACE)]
+    keys = list(puts(stored, EntityKind.FACE))
     remove(*stored, 1, 2)
     add(*stored, 3)
-    assert read(stored, EntityKind.FACE)[0][1] > max(keys)
+    assert min(puts(stored, EntityKind.FACE)) > max(keys)
     with database.write() as connection:
         collections.mark_deleted(connection, collection.key)
         assert collections.remove_some(connection, collection.key, 1000)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChange
+from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
 from facerec.errors import StorageError
 from facerec.vectors.archive import Archive
 from facerec.vectors.embedded import EmbeddedStore
@@ -73,20 +73,24 @@ class ListFeed:
     def store_id(self) -> str:
         return self.identity
 
-    def changes(
-        self, collection: CollectionKey, kind: EntityKind, after: int
-    ) -> Iterator[Sequence[VectorChange]]:
+    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[VectorChanges]:
         self.asked_after.append(after)
         if collection != KEY or kind is not FACE:
             return
-        found = [VectorChange(number=n, key=k, embedding=e) for k, (n, e) in self.rows.items() if n > after]
-        if after:
-            found += [VectorChange(number=n, key=k, embedding=None) for n, k in self.removals if n > after]
-        found.sort(key=lambda change: change.number)
+        removed = [key for number, key in self.removals if number > after] if after else []
+        if removed:
+            yield VectorChanges(number=self.number, removed=removed)
+        found = [(key, embedding) for key, (number, embedding) in self.rows.items() if number > after]
         for start in range(0, len(found), 100):
             if self.broken_after is not None and start >= self.broken_after:
                 raise StorageError("The disk is gone.")
-            yield found[start : start + 100]
+            batch = found[start : start + 100]
+            yield VectorChanges(
+                number=self.number,
+                keys=[key for key, _ in batch],
+                scales=[embedding.scale for _, embedding in batch],
+                codes=[embedding.codes for _, embedding in batch],
+            )
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         return {key: self.rows[key][1] for key in keys if key in self.rows}

@@ -30,7 +30,7 @@ from facerec.domain import (
     NewFace,
     QuantizedEmbedding,
     RowKey,
-    VectorChange,
+    VectorChanges,
 )
 from facerec.metastore import collections, faces, open_at
 from facerec.metastore.changes import DatabaseFeed
@@ -90,16 +90,16 @@ class ArrayFeed:
         """No database."""
         return "array"
 
-    def changes(
-        self, collection: CollectionKey, kind: EntityKind, after: int
-    ) -> Iterator[Sequence[VectorChange]]:
+    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[VectorChanges]:
         """A put for each row, numbered and keyed from 1."""
         for start in range(after, len(self._vectors), CHUNK):
             embeddings = quantize_batch(self._vectors[start : start + CHUNK])
-            yield [
-                VectorChange(number=start + i, key=RowKey(start + i), embedding=embedding)
-                for i, embedding in enumerate(embeddings, 1)
-            ]
+            yield VectorChanges(
+                number=len(self._vectors),
+                keys=[RowKey(start + i) for i in range(1, len(embeddings) + 1)],
+                scales=[embedding.scale for embedding in embeddings],
+                codes=[embedding.codes for embedding in embeddings],
+            )
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         """Embeddings by key."""
