@@ -119,7 +119,7 @@ class CollectionIndex:
         self.unsaved += len(changed)
 
     def _rows(self, keys: NDArray[np.int64], changes: VectorChanges) -> Iterator[Rows]:
-        """The vectors put, a part a scale. Raises StorageError, naming a row, for codes that no vector has."""
+        """The vectors put, a part a scale. Raises StorageError, naming a row, for codes no vector has."""
         for key, codes in zip(changes.keys, changes.codes, strict=True):
             if len(codes) != self.dimension or not any(codes):
                 raise StorageError(
