@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from io import BytesIO
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,6 +18,12 @@ from facerec.engine.base import Floats, LandmarkLayout, Pixels
 from facerec.errors import PackError
 
 Indices = NDArray[np.int32]
+
+MOST_SPLITS = 15
+"""Most splits of a tree (dlib's have 15): the answers of all of them are looked up as one number."""
+_SLOTS = MOST_SPLITS + 1
+_NEVER = 256
+"""More than any difference of brightness."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +69,8 @@ class ShapeForest:
                 raise ValueError(f"{name} is {array.dtype} {array.shape} where {kind.__name__} {shape} fits")
         if (splits + 1).bit_count() != 1:
             raise ValueError(f"a tree of {splits} splits is not complete")
+        if splits > MOST_SPLITS:
+            raise ValueError(f"a tree of {splits} splits; at most {MOST_SPLITS} can be read")
         for name, limit in (("anchors", points), ("first", samples), ("second", samples)):
             indices = getattr(self, name)
             if indices.size == 0 or indices.min() < 0 or indices.max() >= limit:
@@ -91,26 +100,30 @@ class ShapePredictor:
 
     The trees were trained on square boxes from the eyebrows to the chin: those of another detector have to be
     brought to that frame. Implements `facerec.engine.base.Landmarker`.
+
+    Most of the time would go into walking down 500 trees a cascade. Instead all their splits are answered at
+    once, and the answers of a tree, read as one binary number, say which leaf they lead to.
     """
 
     layout = LandmarkLayout.EYE_CORNERS
 
     def __init__(self, forest: ShapeForest) -> None:
-        self._forest = forest
-        splits = forest.first.shape[2]
-        self._depth = (splits + 1).bit_length() - 1
-        # One flat row of differences a cascade: tree t's split s lies at t * splits + s.
-        cascades, trees, _ = forest.first.shape
-        self._first = forest.first.reshape(cascades, -1).astype(np.intp)
-        self._second = forest.second.reshape(cascades, -1).astype(np.intp)
+        cascades, trees, splits = forest.first.shape
+        self._first = _in_slots(forest.first).astype(np.intp)
+        self._second = _in_slots(forest.second).astype(np.intp)
+        # Differences are whole numbers from -255 to 255, and the slots left over answer no to all of them.
+        whole = np.floor(forest.thresholds).clip(-_NEVER, _NEVER).astype(np.int16)
+        self._thresholds = _in_slots(whole, -_NEVER)
+        self._leaf_of = _leaves_by_answers(splits)
+        self._leaf_rows = np.arange(trees) * (splits + 1)
+        # Points as all x before all y.
+        self._initial = np.ascontiguousarray(forest.initial.T)
+        self._deltas = np.ascontiguousarray(forest.deltas.transpose(0, 2, 1))
         self._anchors = forest.anchors.astype(np.intp)
-        self._thresholds = forest.thresholds.reshape(cascades, -1)
-        self._leaves = forest.leaves.reshape(cascades, trees * (splits + 1), -1)
-        self._split_rows = np.arange(trees) * splits
-        self._leaf_rows = np.arange(trees) * (splits + 1) - splits
-        centred = forest.initial.astype(np.float64) - forest.initial.astype(np.float64).mean(axis=0)
-        self._template = (centred[:, 0] + 1j * centred[:, 1]).conj()
-        self._spread = float((np.abs(centred) ** 2).sum())
+        self._leaves = np.ascontiguousarray(forest.leaves.swapaxes(3, 4)).reshape(
+            cascades, trees * (splits + 1), -1
+        )
+        self._turning = _turning(self._initial.astype(np.float64))
 
     def locate(self, image: Pixels, boxes: Floats) -> Floats:
         """Points (N, 5, 2) float32, whole pixels x, y, for boxes (N, 4) left, top, right, bottom in pixels.
@@ -119,47 +132,77 @@ class ShapePredictor:
         Where the box reaches beyond the image the sampled pixels are black, as in dlib.
         """
         corners = np.asarray(boxes, np.float64).reshape(-1, 4)
-        origin, extent = corners[:, None, :2], (corners[:, 2:] - corners[:, :2])[:, None]
-        shapes = np.broadcast_to(self._forest.initial, (len(corners), *self._forest.initial.shape))
+        origin, extent = corners[:, :2, None], (corners[:, 2:] - corners[:, :2])[:, :, None]
+        shapes = np.repeat(self._initial[None], len(corners), axis=0)
         for cascade in range(len(self._leaves)):
-            samples = _grey(image, origin + self._sample_points(cascade, shapes) * extent)
-            shapes = self._step(cascade, samples, shapes)
-        return np.floor(origin + shapes.astype(np.float64) * extent + 0.5).astype(np.float32)
+            points = self._sample_points(cascade, shapes) * extent
+            points += origin
+            shapes = self._step(cascade, _grey(image, points), shapes)
+        placed = np.floor(origin + shapes.astype(np.float64) * extent + 0.5)
+        return np.ascontiguousarray(placed.transpose(0, 2, 1), np.float32)
 
     def _sample_points(self, cascade: int, shapes: Floats) -> NDArray[np.float64]:
-        """Where the cascade looks, (N, F, 2) in the unit square: offsets turned and scaled with the shape."""
-        centred = shapes.astype(np.float64)
-        centred -= centred.mean(axis=1, keepdims=True)
-        turn = ((centred[..., 0] + 1j * centred[..., 1]) * self._template).sum(axis=1) / self._spread
-        matrices = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]], np.float32)
-        deltas = self._forest.deltas[cascade]
-        moved = np.einsum("ijn,fj->nfi", matrices, deltas)
-        points: NDArray[np.float64] = (moved + shapes.take(self._anchors[cascade], axis=1)).astype(np.float64)
-        return points
+        """Where the cascade looks, (N, 2, F) in the unit square, for shapes (N, 2, P): the offsets are turned
+        and scaled with the shape.
+        """
+        matrices = shapes.reshape(len(shapes), self._turning.shape[0]).astype(np.float64) @ self._turning
+        moved = matrices.astype(np.float32).reshape(-1, 2, 2) @ self._deltas[cascade]
+        moved += shapes.take(self._anchors[cascade], axis=2)
+        return np.asarray(moved, np.float64)
 
-    def _step(self, cascade: int, samples: Floats, shapes: Floats) -> Floats:
-        """The shapes (N, P, 2) after one cascade's trees have looked at samples (N, F)."""
+    def _step(self, cascade: int, samples: NDArray[np.int16], shapes: Floats) -> Floats:
+        """The shapes (N, 2, P) after one cascade's trees have looked at samples (N, F)."""
         difference = samples.take(self._first[cascade], axis=1)
         difference -= samples.take(self._second[cascade], axis=1)
-        # The first child of node i is 2i + 1 and is taken above the threshold, the second 2i + 2.
-        other = (difference <= self._thresholds[cascade]).view(np.uint8)
-        roots = np.arange(len(samples))[:, None] * other.shape[1] + self._split_rows
-        node = np.zeros_like(roots)
-        for _ in range(self._depth):
-            node = 2 * node + 1 + other.take(roots + node)
-        leaves = self._leaves[cascade].take(self._leaf_rows + node, axis=0)
-        # A running sum adds in the order of the file, as dlib does; numpy's sum would pair the terms up.
-        start = shapes.reshape(len(shapes), 1, leaves.shape[-1])
-        return np.cumsum(np.concatenate([start, leaves], axis=1), axis=1)[:, -1].reshape(shapes.shape)
+        answers = np.packbits(difference <= self._thresholds[cascade], axis=1, bitorder="little")
+        leaves = self._leaves[cascade].take(self._leaf_of.take(answers.view("<u2")) + self._leaf_rows, axis=0)
+        # Added in the order of the file, as dlib does: the sum over an axis that is not the last goes row by
+        # row.
+        leaves[:, 0] += shapes.reshape(len(shapes), leaves.shape[-1])
+        return np.asarray(leaves.sum(axis=1), np.float32).reshape(shapes.shape)
 
 
-def _grey(image: Pixels, points: NDArray[np.float64]) -> Floats:
-    """Brightness (r + g + b) // 3 as float32 at the pixels next to points (N, F, 2); 0 beyond the image."""
+def _in_slots(values: NDArray[np.generic], rest: int = 0) -> NDArray[Any]:
+    """Values of splits (C, T, S) as (C, T * _SLOTS), with `rest` in the slots that are left over."""
+    cascades, trees, splits = values.shape
+    slots = np.full((cascades, trees, _SLOTS), rest, values.dtype)
+    slots[..., :splits] = values
+    return slots.reshape(cascades, -1)
+
+
+def _turning(template: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What (2 P, 4) takes a shape, all x before all y, to the matrix a, -b, b, a of the similarity that
+    brings the template (2, P) nearest to it. With z and t as complex numbers, t about its mean, a + i b is
+    sum(z conj(t)) / sum(|t|^2); z need not be centred, for t is.
+    """
+    centred = template - template.mean(axis=1, keepdims=True)
+    x, y = centred / (centred**2).sum()
+    real, imaginary = np.concatenate([x, y]), np.concatenate([-y, x])
+    return np.stack([real, -imaginary, imaginary, real], axis=1)
+
+
+def _leaves_by_answers(splits: int) -> NDArray[np.intp]:
+    """The leaf (0..S) of a tree of S splits by its answers: a number whose bit i is 1 where split i leads to
+    its second child. The first child of node i is 2 i + 1, the second 2 i + 2, and the leaves come last.
+    """
+    answers = np.arange(1 << splits)
+    node = np.zeros_like(answers)
+    for _ in range((splits + 1).bit_length() - 1):
+        node = 2 * node + 1 + (answers >> node & 1)
+    return (node - splits).astype(np.intp)
+
+
+def _grey(image: Pixels, points: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Brightness (r + g + b) // 3 at the pixels next to points (N, 2, F); 0 beyond the image."""
     height, width = image.shape[:2]
-    # Clipped first, so that a box far outside can not overflow the integers.
-    nearest = np.floor(points + 0.5).clip(-1, max(height, width)).astype(np.intp)
-    x, y = nearest[..., 0], nearest[..., 1]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    pixels = image.reshape(-1, 3).take(np.where(inside, y * width + x, 0), axis=0)
-    total = pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]
-    return np.where(inside, total // 3, 0).astype(np.float32)
+    nearest = np.floor(points + 0.5).astype(np.int64)
+    x, y = nearest[:, 0], nearest[:, 1]
+    # As unsigned numbers, those below zero are large ones.
+    inside = (x.view(np.uint64) < width) & (y.view(np.uint64) < height)
+    pixels = image.reshape(-1, 3).take((y * width + x) * inside, axis=0)
+    total = pixels[..., 0].astype(np.int16)
+    total += pixels[..., 1]
+    total += pixels[..., 2]
+    total //= 3
+    total *= inside
+    return np.asarray(total, np.int16)

@@ -102,3 +102,39 @@ def test_arrays_have_to_fit_together() -> None:
             thresholds=np.zeros((1, 1, 2), np.float32),
             leaves=np.zeros((1, 1, 3, 2, 2), np.float32),
         )
+    with pytest.raises(ValueError, match="at most 15"):
+        replace(
+            good,
+            first=np.zeros((1, 1, 31), np.int32),
+            second=np.zeros((1, 1, 31), np.int32),
+            thresholds=np.zeros((1, 1, 31), np.float32),
+            leaves=np.zeros((1, 1, 32, 2, 2), np.float32),
+        )
+
+
+def test_a_tree_leads_where_walking_down_its_splits_leads() -> None:
+    """Trees of fifteen splits against a walk from node to node: the first child of i is 2 i + 1."""
+    random = np.random.default_rng(4)
+    trees, splits, samples = 40, 15, 30
+    grown = ShapeForest(
+        initial=np.array([[0, 0], [1, 0]], np.float32),
+        anchors=np.zeros((1, samples), np.int32),
+        deltas=random.uniform(0, 1, (1, samples, 2)).astype(np.float32),
+        first=random.integers(0, samples, (1, trees, splits), np.int32),
+        second=random.integers(0, samples, (1, trees, splits), np.int32),
+        thresholds=random.uniform(-200, 200, (1, trees, splits)).astype(np.float32),
+        leaves=random.integers(-3, 4, (1, trees, splits + 1, 2, 2)).astype(np.float32),
+    )
+    pixels = random.integers(0, 256, (60, 60, 3), np.uint8)
+    box = np.array([[5, 5, 45, 45]], np.float32)
+    places = np.floor(5 + 40 * grown.deltas[0].astype(np.float64) + 0.5).astype(int)
+    grey = pixels[places[:, 1], places[:, 0]].astype(int).sum(axis=1) // 3
+    expected = grown.initial.astype(np.float64)
+    for tree in range(trees):
+        node = 0
+        while node < splits:
+            difference = grey[grown.first[0, tree, node]] - grey[grown.second[0, tree, node]]
+            node = 2 * node + (1 if difference > grown.thresholds[0, tree, node] else 2)
+        expected += grown.leaves[0, tree, node - splits]
+    found = ShapePredictor(grown).locate(pixels, box)
+    np.testing.assert_array_equal(found[0], np.floor(5 + expected * 40 + 0.5))

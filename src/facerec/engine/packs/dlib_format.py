@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.engine.landmarks import ShapeForest
+from facerec.engine.landmarks import MOST_SPLITS, ShapeForest
 from facerec.engine.packs.dlib_reader import Reader
 
 Array = NDArray[np.float32]
 
 _MOST_LAYERS = 1000
 _MOST_COORDINATES = 1000
-_MOST_SPLITS = 1023
 _TAG, _WITH_PARAMETERS, _INNERMOST = 1, 2, 3
 """Versions of layers: a tag or skip layer, one with a block of parameters, the one next to the input."""
 _MMOD_VERSION = 1
@@ -184,7 +183,7 @@ def _read_trees(reader: Reader, coordinates: int) -> _Trees:
     """Read one cascade at a stroke: its trees are alike, so its integers form a table with one row a tree."""
     trees = reader.count("trees")
     splits = reader.peek()
-    if not 1 <= splits <= _MOST_SPLITS:
+    if not 1 <= splits <= MOST_SPLITS:
         raise reader.error(f"a tree of {splits} splits")
     leaf = 2 + 2 * coordinates
     width = 2 + 4 * splits + (splits + 1) * leaf
