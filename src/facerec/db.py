@@ -29,6 +29,9 @@ PAGE_SIZE = 8192
 MAX_CONNECTIONS = 64
 """Most connections open at once; a thread needs one while it reads or writes."""
 
+CACHE_KIB, SWEEP_CACHE_KIB = 8 * 1024, 64 * 1024
+"""Memory of a connection for pages: as a rule, and while it sweeps. Every connection may fill its own."""
+
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log keeps after it has been folded into the file."""
 
@@ -48,7 +51,7 @@ class Database:
         patience: seconds that a writer waits for another one.
         """
         self.url = sa.make_url(url)
-        sqlite = self.url.get_backend_name() == "sqlite"
+        self._sqlite = sqlite = self.url.get_backend_name() == "sqlite"
         # SQLite's writers poll for their turn; those of one process take turns here, without a pause between.
         self._turn: threading.Lock | contextlib.nullcontext[None] = (
             threading.Lock() if sqlite else contextlib.nullcontext()
@@ -72,9 +75,10 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, sweep: bool = False) -> Iterator[sa.Connection]:
         """A transaction that is committed, on disk, at the end of the block, or undone when the block raises.
 
+        sweep: it touches thousands of rows all over the indexes, and gets memory to write each page once.
         Raises StorageError when the database refuses (full disk, locked for too long, read-only, I/O error);
         nothing of the block is kept then.
         """
@@ -82,6 +86,7 @@ class Database:
             _translated("write"),
             self._turn,
             self._engine.connect().execution_options(**{_IMMEDIATE: True}) as connection,
+            _larger_cache(connection) if sweep and self._sqlite else contextlib.nullcontext(),
             connection.begin(),
         ):
             yield connection
@@ -89,6 +94,18 @@ class Database:
     def close(self) -> None:
         """Close the idle connections; the last one to close a SQLite file folds its log into it."""
         self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _larger_cache(connection: sa.Connection) -> Iterator[None]:
+    """SWEEP_CACHE_KIB for a connection that is in no transaction yet, and CACHE_KIB again after it."""
+    cursor = connection.connection.cursor()  # the driver's own: SQLAlchemy would begin a transaction
+    cursor.execute(f"PRAGMA cache_size = -{SWEEP_CACHE_KIB}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        cursor.close()
 
 
 @contextlib.contextmanager
@@ -117,7 +134,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "foreign_keys = ON",
         # Deleted faces are biometric data: their bytes are overwritten, not merely unlinked.
         "secure_delete = ON",
-        "cache_size = -8192",
+        f"cache_size = -{CACHE_KIB}",
         "temp_store = MEMORY",
         # After a large deletion the log shrinks again.
         f"journal_size_limit = {LOG_LIMIT}",

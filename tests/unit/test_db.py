@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from facerec.db import Database
+from facerec.db import CACHE_KIB, SWEEP_CACHE_KIB, Database
 from facerec.errors import StorageError
 
 TABLE = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String), sa.Column("bulk", sa.LargeBinary))
@@ -57,6 +57,18 @@ def test_every_connection_is_durable(database: Database) -> None:
         "secure_delete": 1,
         "page_size": 8192,
     }
+
+
+def test_a_sweep_has_more_memory_and_gives_it_back(database: Database) -> None:
+    with database.write(sweep=True) as connection:
+        inside = connection.exec_driver_sql("pragma cache_size").scalar()
+        connection.execute(TABLE.insert().values(name="swept"))
+    with pytest.raises(RuntimeError), database.write(sweep=True):
+        raise RuntimeError
+    with database.write() as connection:
+        assert inside == -SWEEP_CACHE_KIB
+        assert connection.exec_driver_sql("pragma cache_size").scalar() == -CACHE_KIB
+    assert names(database) == ["swept"]
 
 
 def test_a_read_sees_one_snapshot_while_others_write(database: Database) -> None:
