@@ -16,6 +16,8 @@ class Turn:
     work: int
     """Things done: images, requests."""
     seconds: float
+    processor_seconds: float
+    """Of all threads; what else the machine does adds nothing to it."""
     result: int
     """What came of it, such as the faces found."""
 
@@ -24,12 +26,18 @@ class Turn:
         """Things a second."""
         return self.work / self.seconds
 
+    @property
+    def processor_ms(self) -> float:
+        """Milliseconds of processor time a thing."""
+        return self.processor_seconds / self.work * 1000
+
 
 def take_turns(
     contestants: Mapping[str, Callable[[], int]],
     work: int,
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
+    processor_clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[Turn]]:
     """Let each contestant do the same work once a round, one after the other (A B A B ...).
 
@@ -40,11 +48,11 @@ def take_turns(
     turns: dict[str, list[Turn]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, contestant in contestants.items():
-            began = clock()
+            began, used = clock(), processor_clock()
             result = contestant()
-            seconds = clock() - began
+            seconds, processor_seconds = clock() - began, processor_clock() - used
             if number:
-                turns[name].append(Turn(work, seconds, result))
+                turns[name].append(Turn(work, seconds, processor_seconds, result))
     return turns
 
 
@@ -56,6 +64,11 @@ def median_rate(turns: Sequence[Turn]) -> float:
 def median_ratio(turns: Sequence[Turn], others: Sequence[Turn]) -> float:
     """Median over the rounds of how many times as fast the first was as the other in the same round."""
     return statistics.median(turn.rate / other.rate for turn, other in zip(turns, others, strict=True))
+
+
+def median_processor_ms(turns: Sequence[Turn]) -> float:
+    """Median of the turns' milliseconds of processor time a thing."""
+    return statistics.median(turn.processor_ms for turn in turns)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -16,6 +16,7 @@ from facerec.errors import InvalidParameter
 from facerec.services.benchmark import (
     Turn,
     load_figures,
+    median_processor_ms,
     median_rate,
     median_ratio,
     percentile,
@@ -55,17 +56,19 @@ def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
         work=40,
         rounds=3,
         clock=lambda: now,
+        processor_clock=lambda: 3 * now,
     )
     assert calls == ["ours", "peer"] * 4
-    assert turns["ours"] == [Turn(40, 2, 2), Turn(40, 4, 3), Turn(40, 1, 4)]
+    assert turns["ours"] == [Turn(40, 2, 6, 2), Turn(40, 4, 12, 3), Turn(40, 1, 3, 4)]
     assert [turn.rate for turn in turns["ours"]] == [20, 10, 40]
     assert median_rate(turns["ours"]) == 20
     assert median_ratio(turns["ours"], turns["peer"]) == 4
+    assert median_processor_ms(turns["ours"]) == pytest.approx(150)
 
 
 def test_the_ratio_is_the_median_of_the_rounds_not_the_ratio_of_medians() -> None:
-    ours = [Turn(10, 1, 0), Turn(10, 10, 0), Turn(10, 2, 0)]  # 10, 1 and 5 a second
-    peer = [Turn(10, 2, 0), Turn(10, 40, 0), Turn(10, 2.5, 0)]  # 5, 0.25 and 4 a second
+    ours = [Turn(10, 1, 0, 0), Turn(10, 10, 0, 0), Turn(10, 2, 0, 0)]  # 10, 1 and 5 a second
+    peer = [Turn(10, 2, 0, 0), Turn(10, 40, 0, 0), Turn(10, 2.5, 0, 0)]  # 5, 0.25 and 4 a second
     assert median_rate(ours) / median_rate(peer) == pytest.approx(1.25)
     assert median_ratio(ours, peer) == pytest.approx(2)  # of 2, 4 and 1.25
     with pytest.raises(ValueError, match="zip"):

@@ -6,26 +6,20 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from facerec.cli.bench.options import Sample, read_samples
+from facerec.cli.bench.peers import PeerName, open_peer
 from facerec.cli.output import AsJson, note, print_json, print_table
 from facerec.config import Settings, read_settings
 from facerec.engine.base import Engine
 from facerec.errors import InvalidImage
-from facerec.services.benchmark import Turn, median_rate, median_ratio, take_turns
+from facerec.services.benchmark import Turn, median_processor_ms, median_rate, median_ratio, take_turns
 
 OURS = "facerec"
-
-
-class PeerName(StrEnum):
-    """What can be measured beside the engine."""
-
-    INSIGHTFACE = "insightface"
 
 
 def bench_engine(
@@ -56,16 +50,14 @@ def bench_engine(
     samples = read_samples(images, limit)
     at_a_time = workers or settings.threads + 1
     with contextlib.ExitStack() as stack:
-        peer_name, count_faces = "", None
-        if peer is not None:
-            # The peer may print what it likes; standard output is for the figures.
-            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-            peer_name, count_faces = _open_peer(settings, stack)
+        # The peer may print what it likes; standard output is for the figures.
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        opened = stack.enter_context(open_peer(peer, settings)) if peer else None
         engine = _open_engine(settings)
         stack.callback(engine.close)
         contestants = {OURS: _contestant(samples, at_a_time, lambda data: _count_faces(engine, data))}
-        if count_faces is not None:
-            contestants[peer_name] = _contestant(samples, peer_workers, count_faces)
+        if opened is not None:
+            contestants[opened.name] = _contestant(samples, peer_workers, opened.count_faces)
         note(f"{len(samples)} pictures, {rounds} rounds after one that warms up")
         turns = take_turns(contestants, len(samples), rounds)
     setting = {
@@ -75,9 +67,9 @@ def bench_engine(
         "threads": settings.threads,
         "workers": at_a_time,
     }
-    figures = _figures(turns[OURS], turns.get(peer_name))
+    figures = _figures(turns[OURS], turns[opened.name] if opened else None)
     if as_json:
-        beside = {"peer": peer_name, "peer_workers": peer_workers} if peer_name else {}
+        beside = {"peer": opened.name, "peer_workers": peer_workers} if opened else {}
         print_json({**setting, **beside, **figures})
     else:
         _print(setting, figures, turns)
@@ -88,14 +80,6 @@ def _open_engine(settings: Settings) -> Engine:
     from facerec.engine.packs.loading import open_engine
 
     return open_engine(settings)
-
-
-def _open_peer(settings: Settings, stack: contextlib.ExitStack) -> tuple[str, Callable[[bytes], int]]:
-    """The peer's name and version, and what counts the faces that it finds and embeds in a picture."""
-    from facerec.cli.bench.insightface_peer import open_insightface
-
-    opened = stack.enter_context(open_insightface(settings))
-    return opened.name, opened.count_faces
 
 
 def _contestant(
@@ -128,12 +112,14 @@ def _figures(ours: Sequence[Turn], peers: Sequence[Turn] | None) -> dict[str, ob
     """Medians, faces of a round, and the figures of each round."""
     figures: dict[str, object] = {
         "images_per_second": round(median_rate(ours), 2),
+        "processor_ms": round(median_processor_ms(ours), 3),
         "faces": ours[-1].result,
     }
     by_round: list[dict[str, float]] = [{"images_per_second": round(turn.rate, 2)} for turn in ours]
     if peers is not None:
         figures |= {
             "peer_images_per_second": round(median_rate(peers), 2),
+            "peer_processor_ms": round(median_processor_ms(peers), 3),
             "peer_faces": peers[-1].result,
             "ratio": round(median_ratio(ours, peers), 3),
         }
@@ -144,8 +130,8 @@ def _figures(ours: Sequence[Turn], peers: Sequence[Turn] | None) -> dict[str, ob
 
 
 def _print(setting: dict[str, object], figures: dict[str, object], turns: dict[str, list[Turn]]) -> None:
-    rows = [(name, median_rate(own), own[-1].result) for name, own in turns.items()]
+    rows = [(name, median_rate(own), median_processor_ms(own), own[-1].result) for name, own in turns.items()]
     title = ", ".join(f"{name} {value}" for name, value in setting.items())
-    print_table(("", "images/s", "faces"), rows, title=title)
+    print_table(("", "images/s", "ms of processor time", "faces"), rows, title=title)
     if "ratio" in figures:
         typer.echo(f"{OURS} is {figures['ratio']:.2f} times as fast.")

@@ -8,29 +8,19 @@ import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from facerec.cli.bench.peers import Peer
 from facerec.config import Settings
 from facerec.engine.packs.loading import FAKE, find_pack, pack_manifest
 from facerec.errors import ConfigurationError, InvalidImage, PackError
 
 CANVAS = (640, 640)
 """Width and height at which its detector looks at every picture: what its documentation prepares it with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Something to measure beside our engine."""
-
-    name: str
-    """With its version."""
-    count_faces: Callable[[bytes], int]
-    """Finds and embeds the faces of an encoded picture, and counts them. Raises InvalidImage."""
 
 
 @contextlib.contextmanager
@@ -87,6 +77,6 @@ def _import() -> Any:
         return importlib.import_module("insightface.app").FaceAnalysis
     except ImportError as error:
         raise ConfigurationError(
-            f"insightface can not be imported ({error}); to measure it beside facerec: "
+            f"insightface can not be imported ({error}); `make bench` installs it, or: "
             "pip install insightface onnxruntime"
         ) from error
