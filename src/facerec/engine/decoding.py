@@ -9,6 +9,7 @@ from typing import cast
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -100,6 +101,32 @@ class JpegPicture(Picture):
 
 def _decode(header: Header, shrink: int) -> Pixels:
     """Upright pixels of an image; a JPEG may be shrunk 2, 4 or 8 times. Raises InvalidImage."""
+    pixels = _decode_sound_jpeg(header, shrink) if header.format == "JPEG" else None
+    if pixels is None:
+        pixels = _decode_with_care(header, shrink)
+    return _upright(pixels, header.orientation)
+
+
+def _decode_sound_jpeg(header: Header, shrink: int) -> Pixels | None:
+    """Stored pixels of a JPEG without a fault, by libjpeg-turbo; None for one to be decoded with care.
+
+    The same pixels as Pillow's, which uses the same library, in half of the time: Pillow copies them twice.
+    It gives up at the first thing that is not as it should be, where others go on and fill with grey.
+    """
+    height, width = header.height // shrink, header.width // shrink
+    # The decoder takes its own view of the size; it can not write more than what was checked.
+    paper = np.empty((height, width, 3), np.uint8)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            header.body, "RGB", min_height=height, min_width=width, buffer=paper, strict=True
+        )
+    except ValueError:
+        return None
+    return cast(Pixels, pixels) if pixels.shape == paper.shape else None
+
+
+def _decode_with_care(header: Header, shrink: int) -> Pixels:
+    """Stored pixels of an image by Pillow, which forgives the small faults that real files have."""
     try:
         image = _open(header)
         if shrink > 1:
@@ -107,13 +134,12 @@ def _decode(header: Header, shrink: int) -> Pixels:
             image.draft(None, wanted)
             if image.size != wanted:
                 raise invalid(f"a {header.format} file that does not shrink")
-        pixels = _to_rgb(image)
+        return _to_rgb(image)
     except InvalidImage:
         raise
     except Exception as error:
         # Decoders raise whatever they like on broken files; to the caller the image is at fault.
         raise invalid(f"a {header.format} file that is damaged or cut off") from error
-    return _upright(pixels, header.orientation)
 
 
 def _check_size(header: Header, max_pixels: int) -> None:

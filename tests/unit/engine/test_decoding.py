@@ -423,6 +423,32 @@ def test_a_truncated_jpeg_is_invalid_at_once_when_shrunk() -> None:
         decode(data, max_pixels=1000, needed_side=80)
 
 
+@pytest.mark.parametrize("side", [640, 160])
+def test_a_small_fault_is_forgiven_in_silence(side: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Bytes between the picture and its end, which a decoder has to skip."""
+    sound = encode(smooth(640, 480), "JPEG", quality=95)
+    faulty = sound[:-2] + bytes(30) + sound[-2:]
+    one, other = (decode(data, max_pixels=LIMIT, needed_side=side) for data in (sound, faulty))
+    assert one.reduced(640 / side)[1] == 640 // side
+    assert np.array_equal(one.reduced(640 / side)[0], other.reduced(640 / side)[0])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+def test_jpegs_have_the_pixels_that_pillow_gives(shared: Path, shrink: int) -> None:
+    compared = 0
+    for path in sorted((shared / "data" / "photos").glob("*.jpg")):
+        with Image.open(path) as image:
+            if image.getexif().get(274, 1) != 1 or image.width % shrink or image.height % shrink:
+                continue
+            image.draft(None, (image.width // shrink, image.height // shrink))
+            expected = np.asarray(image)
+        picture = decode(path.read_bytes(), max_pixels=LIMIT, needed_side=1 if shrink == 8 else 10**6)
+        assert np.array_equal(picture.reduced(shrink)[0], expected), path.name
+        compared += 1
+    assert compared >= 3
+
+
 def test_the_album_decodes_as_seen(shared: Path) -> None:
     photos = sorted((shared / "data" / "photos").glob("*.jpg"))
     assert len(photos) == 18
