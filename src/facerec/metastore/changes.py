@@ -22,18 +22,21 @@ BATCH = 1024
 _KIND = {EntityKind.FACE: 0, EntityKind.USER: 1}
 _TABLE = {EntityKind.FACE: faces, EntityKind.USER: users}
 
+# A statement of every request is built once: SQLAlchemy takes longer to build one than to run it.
+_TAKE_NUMBERS = (
+    collections.update()
+    .where(collections.c.key == sa.bindparam("wanted"), collections.c.name.is_not(None))
+    .values(change_number=collections.c.change_number + sa.bindparam("count"))
+    .returning(collections.c.change_number)
+)
+
 
 def take_numbers(connection: sa.Connection, collection: CollectionKey, count: int) -> range:
     """Take the next `count` numbers of a collection's sequence, and its lock until the transaction ends.
 
     Raises NotFound when the collection has been deleted.
     """
-    last = connection.scalar(
-        collections.update()
-        .where(collections.c.key == collection, collections.c.name.is_not(None))
-        .values(change_number=collections.c.change_number + count)
-        .returning(collections.c.change_number)
-    )
+    last = connection.scalar(_TAKE_NUMBERS, {"wanted": collection, "count": count})
     if last is None:
         raise NotFound("The collection has been deleted.")
     return range(last - count + 1, last + 1)

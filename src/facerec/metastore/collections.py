@@ -11,6 +11,18 @@ from facerec.domain import Collection, CollectionKey, EmbeddingContract
 from facerec.errors import AlreadyExists, NotFound
 from facerec.metastore.tables import collections, deletions, faces, tags, users
 
+# Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
+_BY_NAME = sa.select(collections).where(collections.c.name == sa.bindparam("wanted"))
+_BY_NAME_LOCKED = _BY_NAME.with_for_update()
+_COUNT = (
+    collections.update()
+    .where(collections.c.key == sa.bindparam("wanted"))
+    .values(
+        face_count=collections.c.face_count + sa.bindparam("more_faces"),
+        user_count=collections.c.user_count + sa.bindparam("more_users"),
+    )
+)
+
 
 def insert(
     connection: sa.Connection, *, name: str, contract: EmbeddingContract, created_at: float
@@ -40,8 +52,7 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
 
     Raises NotFound.
     """
-    query = sa.select(collections).where(collections.c.name == name)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_BY_NAME_LOCKED if lock else _BY_NAME, {"wanted": name}).one_or_none()
     if row is None:
         raise NotFound(f"The collection id: {name} does not exist")
     return _collection(row)
@@ -65,11 +76,7 @@ def list_after(connection: sa.Connection, after: int, limit: int) -> list[Collec
 
 def count(connection: sa.Connection, key: CollectionKey, *, faces: int = 0, users: int = 0) -> None:
     """Add to the counts of faces and users; negative numbers take away."""
-    connection.execute(
-        collections.update()
-        .where(collections.c.key == key)
-        .values(face_count=collections.c.face_count + faces, user_count=collections.c.user_count + users)
-    )
+    connection.execute(_COUNT, {"wanted": key, "more_faces": faces, "more_users": users})
 
 
 def mark_deleted(connection: sa.Connection, key: CollectionKey) -> None:

@@ -26,6 +26,20 @@ _SELECT = sa.select(
     users.c.user_id,
 ).select_from(faces.outerjoin(users, faces.c.user_key == users.c.key))
 
+# Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
+_IN_COLLECTION = faces.c.collection_key == sa.bindparam("collection")
+_OF_IDS = _SELECT.where(_IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", expanding=True)))
+_TAKEN = sa.select(faces.c.face_id).where(
+    _IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", expanding=True))
+)
+_OF_KEYS = _SELECT.where(faces.c.key.in_(sa.bindparam("keys", expanding=True)), _IN_COLLECTION)
+_OF_IMAGE = _SELECT.where(
+    _IN_COLLECTION,
+    faces.c.image_id == sa.bindparam("image"),
+    faces.c.external_image_id == sa.bindparam("external"),
+).order_by(faces.c.number)
+_INSERT = faces.insert()
+
 
 def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewFace]) -> None:
     """Store faces under the next change numbers. The face ids have to be free: see `taken`.
@@ -36,7 +50,7 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
         return
     numbers = changes.take_numbers(connection, collection.key, len(new))
     connection.execute(
-        faces.insert(),
+        _INSERT,
         [
             {
                 "collection_key": collection.key,
@@ -57,32 +71,34 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
 
 def find(connection: sa.Connection, collection: Collection, face_ids: Iterable[str]) -> dict[str, Face]:
     """The faces of these ids that the collection holds, by face id."""
-    query = _SELECT.where(faces.c.collection_key == collection.key, _among(face_ids))
-    return {face.face_id: face for _, face in _read(connection, collection, query)}
+    found = connection.execute(_OF_IDS, {"collection": collection.key, "ids": _binary(face_ids)})
+    return {face.face_id: face for _, face in _numbered(found, collection)}
 
 
 def taken(connection: sa.Connection, collection: Collection, face_ids: Iterable[str]) -> set[str]:
     """Those of the ids that faces of the collection have."""
-    query = sa.select(faces.c.face_id).where(faces.c.collection_key == collection.key, _among(face_ids))
-    return {str(uuid.UUID(bytes=value)) for value in connection.scalars(query)}
+    found = connection.scalars(_TAKEN, {"collection": collection.key, "ids": _binary(face_ids)})
+    return {str(uuid.UUID(bytes=value)) for value in found}
 
 
 def of_keys(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> dict[RowKey, Face]:
     """The faces of these rows that still exist, by key."""
-    query = _SELECT.where(faces.c.key.in_(keys), faces.c.collection_key == collection.key)
-    return {face.key: face for _, face in _read(connection, collection, query)}
+    if not keys:
+        return {}
+    found = connection.execute(_OF_KEYS, {"collection": collection.key, "keys": keys})
+    return {face.key: face for _, face in _numbered(found, collection)}
 
 
 def of_image(
     connection: sa.Connection, collection: Collection, image_id: str, external_image_id: str
 ) -> list[Face]:
     """The faces stored from one image under one external image id, in the order in which they were stored."""
-    query = _SELECT.where(
-        faces.c.collection_key == collection.key,
-        faces.c.image_id == uuid.UUID(image_id).bytes,
-        faces.c.external_image_id == external_image_id,
-    ).order_by(faces.c.number)
-    return [face for _, face in _read(connection, collection, query)]
+    parameters = {
+        "collection": collection.key,
+        "image": uuid.UUID(image_id).bytes,
+        "external": external_image_id,
+    }
+    return [face for _, face in _numbered(connection.execute(_OF_IMAGE, parameters), collection)]
 
 
 def list_after(
@@ -90,7 +106,7 @@ def list_after(
 ) -> list[tuple[int, Face]]:
     """Up to `limit` faces with a change number greater than `after`, with that number, in its order."""
     query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.number > after)
-    return _read(connection, collection, query.order_by(faces.c.number).limit(limit))
+    return _numbered(connection.execute(query.order_by(faces.c.number).limit(limit)), collection)
 
 
 def list_some(
@@ -108,7 +124,9 @@ def list_some(
             users.c.collection_key == collection.key, users.c.user_id == user_id
         )
         query = _SELECT.where(faces.c.user_key == user.scalar_subquery())
-    found = _read(connection, collection, query if face_ids is None else query.where(_among(face_ids)))
+    if face_ids is not None:
+        query = query.where(faces.c.face_id.in_(_binary(face_ids)))
+    found = _numbered(connection.execute(query), collection)
     return sorted(found, key=lambda numbered: numbered[0])
 
 
@@ -132,8 +150,8 @@ def delete(connection: sa.Connection, collection: Collection, keys: Sequence[Row
         collections.count(connection, collection.key, faces=-len(keys))
 
 
-def _among(face_ids: Iterable[str]) -> sa.ColumnElement[bool]:
-    """Whether a row has one of the ids; what is no face id is left out, for no face has it."""
+def _binary(face_ids: Iterable[str]) -> list[bytes]:
+    """The ids as they are stored; what is no face id is left out, for no face has it."""
     values = []
     for face_id in face_ids:
         try:
@@ -142,11 +160,12 @@ def _among(face_ids: Iterable[str]) -> sa.ColumnElement[bool]:
             continue
         if str(value) == face_id:
             values.append(value.bytes)
-    return faces.c.face_id.in_(values)
+    return values
 
 
-def _read(connection: sa.Connection, collection: Collection, query: sa.Select[Any]) -> list[tuple[int, Face]]:
-    return [(row.number, _face(row, collection)) for row in connection.execute(query)]
+def _numbered(rows: Iterable[sa.Row[Any]], collection: Collection) -> list[tuple[int, Face]]:
+    """The faces of rows of `_SELECT`, each with its change number."""
+    return [(row.number, _face(row, collection)) for row in rows]
 
 
 def _face(row: sa.Row[Any], collection: Collection) -> Face:

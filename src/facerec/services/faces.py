@@ -264,8 +264,10 @@ class FaceService:
         external_image_id: str | None,
     ) -> dict[int, Face]:
         """The stored face of each rank; only those that are not stored yet are embedded."""
-        with self._database.read() as connection:
-            stored = _stored_before(connection, target, kept, image_id, external_image_id)
+        stored: dict[int, Face] = {}
+        if external_image_id is not None:
+            with self._database.read() as connection:
+                stored = _stored_before(connection, target, kept, image_id, external_image_id)
         fresh = [face for face in kept if face.rank not in stored]
         if not fresh:
             return stored
