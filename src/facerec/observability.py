@@ -60,6 +60,5 @@ def configure_logging(level: str) -> None:
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # What these tell of their own start helps nobody, and reads like a fault (FAISS trying its variants).
-    for chatty in ("faiss.loader", "uvicorn.error"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # What uvicorn tells of its own start helps nobody.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -26,7 +26,7 @@ from facerec.domain import (
 from facerec.errors import StorageError
 from facerec.metastore import collections, faces, open_at, users
 from facerec.metastore.changes import DatabaseFeed
-from facerec.vectors import segment
+from facerec.vectors import index
 from facerec.vectors.base import VectorStore
 from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.quantization import dequantize_batch, quantize, quantize_batch
@@ -153,7 +153,7 @@ def open_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         return store
 
     def segmented(house: House) -> VectorStore:
-        monkeypatch.setattr(segment, "SEGMENT_BYTES", 100 * house.dimension)
+        monkeypatch.setattr(index, "SEGMENT_ROWS", 100)
         return embedded(house)
 
     openers: dict[str, Opener] = {"embedded": embedded, "embedded in many segments": segmented}

@@ -28,7 +28,7 @@ PACKAGES = (
     "openvino",
     "onnxruntime",
     "onnxruntime-gpu",
-    "faiss-cpu",
+    "llvmlite",
     "numpy",
     "opencv-python-headless",
     "pillow",

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,10 +51,7 @@ class EmbeddedStore:
         self._threads = threads
         self._memory_limit = memory_limit
         self._archive = Archive(folder, feed, snapshot_from)
-        # FAISS would take every processor for each batch; the pool's threads are all it gets.
-        self._pool = ThreadPoolExecutor(
-            threads, "vectors", initializer=faiss.omp_set_num_threads, initargs=(1,)
-        )
+        self._pool = ThreadPoolExecutor(threads, "vectors")
         self._saver = ThreadPoolExecutor(1, "vectors-save")
         self._lock = threading.Lock()  # of the two fields below
         self._indexes: OrderedDict[tuple[CollectionKey, EntityKind], CollectionIndex] = OrderedDict()

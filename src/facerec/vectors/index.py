@@ -15,7 +15,7 @@ from facerec.errors import StorageError
 from facerec.vectors.base import ChangeFeed
 from facerec.vectors.locking import SharedLock
 from facerec.vectors.scan import nearest
-from facerec.vectors.segment import Rows, Segment
+from facerec.vectors.segment import SEGMENT_ROWS, Rows, Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,11 +136,11 @@ class CollectionIndex:
         """Put rows where there is room among the segments of their scale, and into new ones."""
         scale, keys, codes = rows
         while len(keys):
-            segment = next((s for s in self._segments if s.scale == scale and len(s) < s.capacity), None)
+            segment = next((s for s in self._segments if s.scale == scale and len(s) < SEGMENT_ROWS), None)
             if segment is None:
                 segment = Segment(self.dimension, scale)
                 self._segments.append(segment)
-            room = segment.capacity - len(segment)
+            room = SEGMENT_ROWS - len(segment)
             segment.append(keys[:room], codes[:room])
             self._largest_key = max(self._largest_key, int(keys[:room].max()))
             keys, codes = keys[room:], codes[room:]

@@ -1,34 +1,105 @@
-"""The nearest rows of many segments: scanned by whole numbers, decided and answered by exact cosines."""
+"""The nearest rows of many segments: found by whole numbers, decided and answered by exact cosines.
+
+Two ways lead to the rows worth an exact look. *By codes*: the dot product of each row's codes with the
+probe's is taken, for several probes in one pass over memory; error bounds make the answer that of an
+exhaustive search. *By sketches* (see `sketch`): an eighth of the memory is read, and only rows whose sketch
+comes near have their codes looked at; a row that belongs to the answer is missed once in 30 000 times.
+Which is the faster depends on dimension, number of probes and how near the least cosine wanted is to that of
+strangers: a sample of the sketches tells, with `_Costs`. Collections below SKETCH_FROM rows are scanned by
+codes always.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.domain import RowKey, VectorHit
-from facerec.vectors.segment import Candidates, Probes, Segment
+from facerec.domain import VectorHit
+from facerec.vectors.best import Best
+from facerec.vectors.kernels import ROW_BLOCK, ProbeCodes, Reached, kernels
+from facerec.vectors.quantization import LARGEST_CODE
+from facerec.vectors.segment import Segment, row_width, sketch_words
+from facerec.vectors.sketch import ProbeSketch, sketch_probe
 
-DECIMALS = 6
-"""Cosines are rounded to this, far below the codes' own error, so that equal codes tie and ties go by key."""
+SKETCH_FROM = 20_000
+"""Rows of a collection from which its sketches may be used."""
 
-_GROUP_CELLS = 2_000_000
-"""Most candidates held at once: a large batch of probes with a large limit goes in groups."""
+_GROUP = 64
+"""Probes of one pass: their codes stay in the processor's nearest cache."""
 
-_SPARE = 16
-_MOST_SPARE = 1024
+_PART_BYTES = 4 * 2**20
+"""Least bytes of codes for which it is worth waking another thread."""
+
+_FIRST_ROWS = 4096
+"""Rows scanned by codes before it is asked again whether sketches pay; then twice as many, and so on."""
+
+_SAMPLE_ROWS = 2048
+"""Rows whose sketches are compared to learn how many would have to be looked at."""
+
+_PLACES = 4096
+"""Rows found after which the least cosine wanted is looked at anew."""
+
+_ROUNDING = 1e-5
+"""Allowance for float32 in an error bound."""
 
 
-class _Found(NamedTuple):
-    """The candidates of all segments for one probe: F of them, and what none of the other rows exceeds."""
+class _Costs:
+    """Nanoseconds of one processor, measured (docs/decisions/0008): only their proportions matter."""
 
-    owners: NDArray[np.int64]
-    places: NDArray[np.int64]
-    estimates: NDArray[np.float32]
-    bound: float
+    CODES_BYTE = 0.05
+    """To read a byte of codes in order."""
+    CODES_BYTE_PROBE = 0.0045
+    """To multiply a byte of codes with a probe's."""
+    SKETCH_BYTE = 0.05
+    """To compare a byte of a sketch with a probe's."""
+    CHOSEN_BYTE = 0.2
+    """To read a byte of the codes of chosen rows."""
+
+    @classmethod
+    def by_codes(cls, width: int, probes: int) -> float:
+        """A row, for all probes."""
+        return width * max(cls.CODES_BYTE, cls.CODES_BYTE_PROBE * probes)
+
+    @classmethod
+    def by_sketch(cls, width: int, shares: Sequence[float]) -> float:
+        """A row, for probes to which these shares of the rows come near."""
+        return sum(width / 8 * cls.SKETCH_BYTE + share * width * cls.CHOSEN_BYTE for share in shares)
+
+
+class _Probes:
+    """Probes as floats, as codes and as sketches."""
+
+    def __init__(self, vectors: NDArray[np.float32], sketched: bool) -> None:
+        """Take probes (Q, d) of unit length. sketched: whether there are sketches to compare with."""
+        count, dimension = vectors.shape
+        width = row_width(dimension)
+        self.vectors = vectors
+        padded = np.zeros((count, width), dtype=np.float32)
+        padded[:, :dimension] = vectors
+        largest = np.abs(padded).max(axis=1)
+        self.scales: NDArray[np.float64] = np.maximum(largest, 1e-30).astype(np.float64) / LARGEST_CODE
+        codes = np.rint(padded / self.scales[:, None])
+        rests = np.linalg.norm(padded - codes * self.scales[:, None], axis=1)
+        self.errors: NDArray[np.float64] = rests + _ROUNDING
+        """(Q,): most that an estimated cosine differs from the exact one: the length that rounding left."""
+        self.kernels = kernels(width)
+        self.codes: ProbeCodes = self.kernels.prepare(codes.astype(np.int8))
+        worth = sketched and _Costs.by_sketch(width, [0.0] * count) < _Costs.by_codes(width, count)
+        self.sketches: list[ProbeSketch] = [sketch_probe(probe) for probe in padded] if worth else []
+
+
+class _Span(NamedTuple):
+    """Rows of a segment: from `first` to `end`, multiples of ROW_BLOCK."""
+
+    owner: int
+    segment: Segment
+    first: int
+    end: int
 
 
 def nearest(
@@ -42,89 +113,124 @@ def nearest(
 ) -> list[list[VectorHit]]:
     """See `VectorStore.search`: probes (Q, d), each with its limit and least cosine, in one scan.
 
-    The scan runs on `pool`, in up to `jobs` parts.
-    Exact, with one exception: where more than about 16 * `limit` rows of one segment come as close as the
-    worst hit (thousands of copies of one face), which of them are answered is left to chance.
+    The scan runs in up to `jobs` parts: one here, the others on `pool`.
     """
-    answers: list[list[VectorHit]] = [[] for _ in vectors]
-    if not segments or not answers:
-        return answers
-    # The best rows may lie in one segment or all over: this finds most, and the bounds tell about the rest.
-    count = min(max(limits) * 5 // 4, 4 * max(limits) // len(segments)) + _SPARE
-    open_places = np.arange(len(vectors))
-    while len(open_places):
-        unsettled: list[int] = []
-        group = max(_GROUP_CELLS // (count * len(segments)), 1)
-        for start in range(0, len(open_places), group):
-            part = open_places[start : start + group]
-            probes = Probes(vectors[part])
-            for row, found in enumerate(_scan(segments, probes, count, pool, jobs)):
-                place = int(part[row])
-                limit, min_cosine = limits[place], min_cosines[place]
-                most = limit * 16 + _MOST_SPARE
-                worst = _worst_wanted(found.estimates, limit, min_cosine, float(probes.errors[row]))
-                if found.bound >= worst and count < most:
-                    unsettled.append(place)
-                    continue
-                chosen = _highest(found.estimates, worst, most)
-                answers[place] = _answer(segments, probes.vectors[row], found, chosen, limit, min_cosine)
-        open_places = np.array(unsettled, dtype=np.int64)
-        count *= 4
+    if not segments:
+        return [[] for _ in vectors]
+    shares = _shares(segments, jobs)
+    sketched = sum(map(len, segments)) >= SKETCH_FROM and sketch_words(vectors.shape[1]) > 0
+    answers: list[list[VectorHit]] = []
+    for start in range(0, len(vectors), _GROUP):
+        part = slice(start, start + _GROUP)
+        probes = _Probes(vectors[part], sketched)
+
+        def run(share: list[_Span], probes: _Probes = probes, part: slice = part) -> list[Best]:
+            asked = zip(probes.vectors, limits[part], min_cosines[part], probes.errors, strict=True)
+            scan = _Scan(probes, [Best(segments, *one) for one in asked])
+            for span in share:
+                scan.look_through(span)
+            return scan.bests
+
+        others = [pool.submit(run, share) for share in shares[1:]]
+        try:
+            bests = run(shares[0])
+        finally:
+            wait(others)  # whatever happens: rows may not change under them
+        for other in others:
+            for best, found in zip(bests, other.result(), strict=True):
+                best.merge(found)
+        answers += [best.hits() for best in bests]
     return answers
 
 
-def _scan(segments: Sequence[Segment], probes: Probes, count: int, pool: Executor, jobs: int) -> list[_Found]:
-    """The candidates for each probe, `count` of each segment."""
-
-    def run(share: Sequence[Segment]) -> list[Candidates]:
-        return [segment.search(probes, count) for segment in share]
-
-    size = -(-len(segments) // jobs)
-    shares = [segments[start : start + size] for start in range(0, len(segments), size)]
-    parts = [candidates for share in pool.map(run, shares) for candidates in share]
-    owners = np.repeat(np.arange(len(parts)), [part.places.shape[1] for part in parts])
-    places = np.concatenate([part.places for part in parts], axis=1)
-    estimates = np.concatenate([part.estimates for part in parts], axis=1)
-    bounds = np.max([part.bounds for part in parts], axis=0)
-    return [_Found(owners, places[q], estimates[q], float(bounds[q])) for q in range(len(probes))]
-
-
-def _worst_wanted(estimates: NDArray[np.float32], limit: int, min_cosine: float, error: float) -> float:
-    """The estimate below which no row belongs to the answer, whichever way the estimates err."""
-    worst = min_cosine - error
-    if len(estimates) >= limit:
-        worst = max(worst, float(np.partition(estimates, -limit)[-limit]) - 2 * error)
-    return worst
+def _shares(segments: Sequence[Segment], jobs: int) -> list[list[_Span]]:
+    """The rows, in as many equal parts as are worth a thread each, `jobs` at most."""
+    blocks = [-(-len(segment) // ROW_BLOCK) for segment in segments]
+    total = sum(blocks)
+    parts = max(min(jobs, total * ROW_BLOCK * row_width(segments[0].dimension) // _PART_BYTES), 1)
+    bounds = [total * part // parts for part in range(parts + 1)]
+    shares: list[list[_Span]] = []
+    for low, high in itertools.pairwise(bounds):
+        share, passed = [], 0
+        for owner, (segment, count) in enumerate(zip(segments, blocks, strict=True)):
+            first, end = max(low - passed, 0), min(high - passed, count)
+            if first < end:
+                share.append(_Span(owner, segment, first * ROW_BLOCK, end * ROW_BLOCK))
+            passed += count
+        shares.append(share)
+    return shares
 
 
-def _highest(estimates: NDArray[np.float32], worst: float, most: int) -> NDArray[np.int64]:
-    """Places of the estimates not below `worst`; the `most` highest where they are more."""
-    chosen = np.flatnonzero(estimates >= worst)
-    if len(chosen) > most:
-        chosen = chosen[np.argpartition(estimates[chosen], -most)[-most:]]
-    return chosen
+class _Scan:
+    """One part of a search: a thread's."""
 
+    def __init__(self, probes: _Probes, bests: list[Best]) -> None:
+        self.bests = bests
+        self._probes = probes
+        self._reached = Reached.empty(probes.codes, _PLACES)
+        self._near: NDArray[np.int32] = np.empty(_PLACES, dtype=np.int32)
 
-def _answer(
-    segments: Sequence[Segment],
-    probe: NDArray[np.float32],
-    found: _Found,
-    chosen: NDArray[np.int64],
-    limit: int,
-    min_cosine: float,
-) -> list[VectorHit]:
-    """The chosen candidates with their exact cosines: the best first, at most `limit`, none too low."""
-    owners, places = found.owners[chosen], found.places[chosen]
-    keys = np.empty(len(chosen), dtype=np.int64)
-    exact = np.empty(len(chosen), dtype=np.float64)
-    for owner in np.unique(owners):
-        mine = owners == owner
-        keys[mine] = segments[owner].keys[places[mine]]
-        exact[mine] = segments[owner].cosines(probe, places[mine])
-    cosines = np.clip(np.round(exact, DECIMALS), -1.0, 1.0)
-    order = np.lexsort((keys, -cosines))[:limit]
-    return [
-        VectorHit(RowKey(key), cosine)
-        for key, cosine in zip(keys[order].tolist(), cosines[order].tolist(), strict=True)
-        if cosine >= min_cosine
-    ]
+    def look_through(self, span: _Span) -> None:
+        """Take in what is near among the rows, by sketches as soon as they pay."""
+        first, rows = span.first, _FIRST_ROWS
+        while first < span.end:
+            left = span._replace(first=first)
+            if self._sketches_pay(left):
+                self._by_sketches(left)
+                return
+            first = min(first + rows, span.end)
+            self._by_codes(left._replace(end=first))
+            rows *= 2
+
+    def _by_codes(self, span: _Span) -> None:
+        """All probes at once."""
+        segment, reached, probes = span.segment, self._reached, self._probes
+        row = span.first
+        while row < span.end:
+            least = np.array([best.least_estimate for best in self.bests]) / probes.scales
+            cuts = np.floor(least * np.where(least > 0, segment.shortest, segment.longest))
+            row = probes.kernels.above(
+                segment.arrays.codes, row, span.end, probes.codes, cuts.astype(np.int64), reached
+            )
+            for number in np.flatnonzero(reached.counts[: len(self.bests)]).tolist():
+                found = slice(0, int(reached.counts[number]))
+                products = reached.sums[number, found] - probes.codes.biases[number]
+                self._take(span, number, reached.rows[number, found], products)
+            reached.counts[:] = 0
+
+    def _by_sketches(self, span: _Span) -> None:
+        """One probe after the other."""
+        segment, probes = span.segment, self._probes
+        for number, (best, sketch) in enumerate(zip(self.bests, probes.sketches, strict=True)):
+            row = span.first
+            while row < span.end:
+                count, row = probes.kernels.sketch_below(
+                    segment.arrays.sketch, row, span.end, sketch.planes, sketch.cut(best.least), self._near
+                )
+                rows = self._near[:count]
+                products = probes.kernels.products(segment.arrays.codes, rows, probes.codes, number)
+                self._take(span, number, rows, products)
+
+    def _sketches_pay(self, span: _Span) -> bool:
+        """Whether the sketches are the faster way through the span, as its first rows tell."""
+        if not self._probes.sketches:
+            return False
+        end = min(span.end, span.first + _SAMPLE_ROWS)
+        shares = []
+        for best, sketch in zip(self.bests, self._probes.sketches, strict=True):
+            count, _ = self._probes.kernels.sketch_below(
+                span.segment.arrays.sketch, span.first, end, sketch.planes, sketch.cut(best.least), self._near
+            )
+            shares.append(count / (end - span.first))
+        width = row_width(span.segment.dimension)
+        return _Costs.by_sketch(width, shares) < _Costs.by_codes(width, len(shares))
+
+    def _take(self, span: _Span, number: int, rows: NDArray[np.int32], products: NDArray[np.int64]) -> None:
+        """Give a probe's best the rows that come near enough by their own length."""
+        segment, best = span.segment, self.bests[number]
+        held = rows < len(segment)
+        rows, products = rows[held], products[held]
+        estimates = products * self._probes.scales[number] / segment.lengths[rows]
+        near = estimates >= best.least_estimate
+        if near.any():
+            best.add(span.owner, rows[near], estimates[near])

@@ -1,24 +1,36 @@
-"""A few megabytes of an index: FAISS codes, the row keys and the codes' lengths, searched exactly."""
+"""A part of an index: plain arrays of rows, filled from the front, that the kernels read.
+
+A segment of `count` rows of `dimension` components consists of these arrays, and of nothing that is not
+computed from them. C is a multiple of ROW_BLOCK (16) and at least `count`; W is the dimension rounded up to
+a multiple of 64; S is W / 64 where the dimension is SKETCH_DIMENSION or more, else 0.
+
+    keys     int64   (C,)         row keys
+    lengths  float32 (C,)         length of a row's codes, as whole numbers
+    codes    int8    (C, W)       row by row; zero beyond the dimension
+    sketch   uint64  (C/8, S, 8)  word w of row r at [r // 8, w, r % 8]; see `sketch`
+
+Rows from `count` on are zero. So `Segment.arrays` can be written to a file as they are, and
+`Segment.adopt` takes arrays of a file mapped copy-on-write (numpy.memmap, mode "c"), copying and computing
+nothing; where each begins at a multiple of 64 bytes the kernels are fastest. Sketches are those of
+`sketch.VERSION`; after a change of that they have to be made anew, by appending the rows.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.vectors.quantization import LARGEST_CODE
+from facerec.vectors.kernels import ROW_BLOCK, SKETCH_ROWS, WIDTH_STEP
+from facerec.vectors.sketch import SKETCH_DIMENSION, bits_of
 
-SEGMENT_BYTES = 8 * 2**20
-"""Codes of a segment. Small enough for a processor's cache, so that a batch of probes reads memory once;
-large enough that the call for each segment costs nothing beside the scan."""
+SEGMENT_ROWS = 2**18
+"""Most rows of a segment: few enough that growing copies little, enough that the calls for each cost
+nothing beside the scan."""
 
-# FAISS keeps a signed code as the byte code + 128; flipping the highest bit is the same.
-_SIGN_BIT = np.uint8(0x80)
-
-_ROUNDING = 1e-5
-"""Allowance for float32 in an error bound."""
+_LINE = 64
+"""Bytes of a processor's cache line."""
 
 
 class Rows(NamedTuple):
@@ -31,103 +43,169 @@ class Rows(NamedTuple):
     """(n, d)."""
 
 
-class Candidates(NamedTuple):
-    """A segment's nearest rows for each of Q probes, F each."""
+class SegmentArrays(NamedTuple):
+    """What a segment consists of: see this module's text for the shapes."""
 
-    places: NDArray[np.int64]
-    """(Q, F): rows of the segment."""
-    estimates: NDArray[np.float32]
-    """(Q, F): cosines as estimated from the probe's codes."""
-    bounds: NDArray[np.float32]
-    """(Q,): no row that was left out is estimated higher; -2 where none was left out."""
+    keys: NDArray[np.int64]
+    lengths: NDArray[np.float32]
+    codes: NDArray[np.int8]
+    sketch: NDArray[np.uint64]
 
+    def all(self) -> list[NDArray[Any]]:
+        """The arrays, in the order of the fields."""
+        return [self.keys, self.lengths, self.codes, self.sketch]
 
-class Probes:
-    """Probes as floats and as codes: the scan multiplies integers, the answer comes from the floats."""
-
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        """Take probes (Q, d) of unit length."""
-        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        largest = np.abs(self.vectors).max(axis=1, keepdims=True)
-        self.scales: NDArray[np.float32] = np.maximum(largest, np.finfo(np.float32).tiny) / LARGEST_CODE
-        # float32 holds these codes' dot products exactly, for FAISS versions that multiply floats.
-        self.codes: NDArray[np.float32] = np.rint(self.vectors / self.scales)
-        rests = np.linalg.norm(self.vectors - self.codes * self.scales, axis=1)
-        self.errors: NDArray[np.float32] = rests.astype(np.float32) + _ROUNDING
-        """(Q,): most that an estimated cosine differs from the exact one: the length that rounding left."""
-
-    def __len__(self) -> int:
-        """Q."""
-        return len(self.vectors)
+    @classmethod
+    def empty(cls, dimension: int, capacity: int) -> SegmentArrays:
+        """Arrays for `capacity` rows, all zero."""
+        width, words = row_width(dimension), sketch_words(dimension)
+        return cls(
+            np.zeros(capacity, dtype=np.int64),
+            np.zeros(capacity, dtype=np.float32),
+            _aligned(capacity * width).view(np.int8).reshape(capacity, width),
+            _aligned(capacity * words * 8)
+            .view(np.uint64)
+            .reshape(capacity // SKETCH_ROWS, words, SKETCH_ROWS),
+        )
 
 
 class Segment:
-    """Rows of one dimension and one scale. Callers see to it that nobody searches while rows change.
-
-    The scan orders rows by the dot product of the probe's codes and theirs, and a cosine is that product over
-    the codes' length. Codes of one scale are nearly of one length, so the shortest and the longest bound what
-    a row that the scan left out could have reached.
-    """
+    """Rows of one dimension and one scale. Callers see to it that nobody searches while rows change."""
 
     def __init__(self, dimension: int, scale: float) -> None:
+        """Begin without rows."""
+        self.dimension = dimension
         self.scale = scale
-        self.capacity = max(SEGMENT_BYTES // dimension, 1)
-        self.keys: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._lengths: NDArray[np.float32] = np.empty(0, dtype=np.float32)
-        self._index: Any = faiss.IndexScalarQuantizer(
-            dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
-        )
+        self.arrays = SegmentArrays.empty(dimension, 0)
+        """All arrays; rows from len(self) on are not in use."""
+        self.shortest = np.inf
+        """No row's codes are shorter: so much is a dot product worth at most."""
+        self.longest = 0.0
+        """No row's codes are longer."""
+        self._count = 0
+
+    @classmethod
+    def adopt(cls, dimension: int, scale: float, count: int, arrays: SegmentArrays) -> Segment:
+        """A segment of the first `count` rows of the arrays, which it takes as its own and may write to.
+
+        Raises ValueError where an array's type or shape is not that of `SegmentArrays.empty`.
+        """
+        segment = cls(dimension, scale)
+        capacity = len(arrays.keys)
+        block = SegmentArrays.empty(dimension, ROW_BLOCK).all()
+        right = [(array.dtype, (len(array) * capacity // ROW_BLOCK, *array.shape[1:])) for array in block]
+        given = [(array.dtype, array.shape) for array in arrays.all()]
+        if capacity % ROW_BLOCK or given != right:
+            raise ValueError(
+                f"the arrays of a segment have to be {right}, for a multiple of {ROW_BLOCK} rows; got {given}"
+            )
+        if count > capacity:
+            raise ValueError(f"{count} rows do not fit into a segment's arrays of {capacity}")
+        segment.arrays = arrays
+        segment._count = count
+        segment._measure(segment.lengths)
+        return segment
 
     def __len__(self) -> int:
         """Rows held."""
-        return len(self.keys)
+        return self._count
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """Keys of the rows (n,)."""
+        return self.arrays.keys[: self._count]
+
+    @property
+    def lengths(self) -> NDArray[np.float32]:
+        """Lengths of the rows' codes (n,)."""
+        return self.arrays.lengths[: self._count]
 
     @property
     def nbytes(self) -> int:
         """Memory of the rows."""
-        return self.keys.nbytes + self._lengths.nbytes + len(self.keys) * int(self._index.d)
+        return self._count * (8 + 4 + row_width(self.dimension) + 8 * sketch_words(self.dimension))
 
     def contents(self) -> Rows:
         """A copy of all rows."""
-        codes: NDArray[np.int8] = np.bitwise_xor(self._stored(), _SIGN_BIT).view(np.int8)
-        return Rows(self.scale, self.keys.copy(), codes)
+        codes = self.arrays.codes[: self._count, : self.dimension]
+        return Rows(self.scale, self.keys.copy(), codes.copy())
 
     def append(self, keys: NDArray[np.int64], codes: NDArray[np.int8]) -> None:
-        """Add rows, codes (n, d); the caller keeps to `capacity`. No row may be all zero."""
-        self._index.add_sa_codes(np.bitwise_xor(codes.view(np.uint8), _SIGN_BIT))
-        self.keys = np.concatenate([self.keys, keys])
+        """Add rows, codes (n, d); the caller keeps to SEGMENT_ROWS. No row may be all zero."""
+        start, end = self._count, self._count + len(keys)
+        self._grow(end)
+        held = self.arrays
+        held.keys[start:end] = keys
+        held.codes[start:end, : self.dimension] = codes
+        held.codes[start:end, self.dimension :] = 0
         wide = codes.astype(np.float32)
-        self._lengths = np.concatenate([self._lengths, np.sqrt(np.einsum("ij,ij->i", wide, wide))])
+        held.lengths[start:end] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        self._measure(held.lengths[start:end])
+        if held.sketch.size:
+            places = np.arange(start, end)
+            held.sketch[places // SKETCH_ROWS, :, places % SKETCH_ROWS] = bits_of(held.codes[start:end])
+        self._count = end
 
     def remove(self, keys: NDArray[np.int64]) -> int:
-        """Remove those of `keys` that are here; returns how many were."""
-        places = np.flatnonzero(np.isin(self.keys, keys))
-        if len(places):
-            self._index.remove_ids(places)
-            self.keys = np.delete(self.keys, places)
-            self._lengths = np.delete(self._lengths, places)
-        return len(places)
+        """Remove those of `keys` that are here; returns how many were. The last rows take their places."""
+        leaving = np.isin(self.keys, keys)
+        end = self._count - int(np.count_nonzero(leaving))
+        holes = np.flatnonzero(leaving[:end])
+        movers = end + np.flatnonzero(~leaving[end:])
+        held = self.arrays
+        for array in (held.keys, held.lengths, held.codes):
+            array[holes] = array[movers]
+        held.sketch[holes // SKETCH_ROWS, :, holes % SKETCH_ROWS] = held.sketch[
+            movers // SKETCH_ROWS, :, movers % SKETCH_ROWS
+        ]
+        removed = self._count - end
+        self._clear(end, self._count)
+        self._count = end
+        return removed
 
     def cosines(self, probe: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cosines (n,) of a unit vector (d,) with the codes of the rows at `places` (n,)."""
-        rows = np.bitwise_xor(self._stored()[places], _SIGN_BIT).view(np.int8).astype(np.float64)
+        rows = self.arrays.codes[places, : self.dimension].astype(np.float64)
         products: NDArray[np.float64] = np.einsum("ij,j->i", rows, probe.astype(np.float64))
-        return products / self._lengths[places]
+        return products / self.arrays.lengths[places]
 
-    def search(self, probes: Probes, count: int) -> Candidates:
-        """The `count` rows, or all if fewer, that the scan puts first for each probe."""
-        count = min(count, len(self))
-        products, places = self._index.search(probes.codes, count)
-        estimates = products / self._lengths[places] * probes.scales
-        if count == len(self):
-            bounds = np.full(len(probes), -2.0, dtype=np.float32)
-        else:
-            last = products[:, -1] * probes.scales[:, 0]
-            bounds = np.where(last > 0, last / self._lengths.min(), last / self._lengths.max())
-        return Candidates(places, estimates, bounds)
+    def _clear(self, start: int, end: int) -> None:
+        """Leave nothing of the rows: what has been removed must not come to lie on a disk."""
+        held = self.arrays
+        for array in (held.keys, held.lengths, held.codes):
+            array[start:end] = 0
+        places = np.arange(start, end)
+        held.sketch[places // SKETCH_ROWS, :, places % SKETCH_ROWS] = 0
 
-    def _stored(self) -> NDArray[np.uint8]:
-        """FAISS's own memory of the codes, (n, d), good until rows change."""
-        size = len(self.keys) * int(self._index.d)
-        stored: NDArray[np.uint8] = faiss.rev_swig_ptr(self._index.codes.data(), size)
-        return stored.reshape(-1, self._index.d)
+    def _measure(self, lengths: NDArray[np.float32]) -> None:
+        """Take in rows of these lengths."""
+        self.shortest = float(lengths.min(initial=self.shortest))
+        self.longest = float(lengths.max(initial=self.longest))
+
+    def _grow(self, count: int) -> None:
+        """Make room for `count` rows: twice the room each time, so that a row is copied once on average."""
+        capacity = len(self.arrays.keys)
+        if count <= capacity:
+            return
+        capacity = min(max(2 * capacity, count), max(SEGMENT_ROWS, count))
+        larger = SegmentArrays.empty(self.dimension, -(-capacity // ROW_BLOCK) * ROW_BLOCK)
+        for new, old in zip(larger.all(), self.arrays.all(), strict=True):
+            new[: len(old)] = old
+        self.arrays = larger
+
+
+def row_width(dimension: int) -> int:
+    """Bytes of a row's codes."""
+    return -(-dimension // WIDTH_STEP) * WIDTH_STEP
+
+
+def sketch_words(dimension: int) -> int:
+    """Words (uint64) of a row's sketch."""
+    return row_width(dimension) // 64 if dimension >= SKETCH_DIMENSION else 0
+
+
+def _aligned(size: int) -> NDArray[np.uint8]:
+    """Zeros that begin at a cache line."""
+    memory = np.zeros(size + _LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size]

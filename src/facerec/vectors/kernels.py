@@ -1,0 +1,351 @@
+"""The inner loops of searching, compiled for the processor at hand: dot products of bytes, and bits counted.
+
+Four functions over rows of signed bytes (n, width) and over their sketches (see `sketch`):
+
+    above     rows whose dot product with one of several probes reaches the probe's cut, in one pass
+    products  the dot products of chosen rows with one probe
+    all_products  the dot products of all rows with several probes
+    sketch_below  rows whose sketch differs little enough from a probe's
+
+All are whole numbers, the same on every processor; only the instructions differ (`dot_products`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerec.vectors.assembly import Function, Processor, Program, assembler, this_processor
+from facerec.vectors.dot_products import Dot, dot_of, places, tile
+
+ROW_BLOCK = 16
+"""Rows that the kernels may touch together: arrays of rows are a multiple of it long."""
+
+WIDTH_STEP = 64
+"""Codes of a row are padded with zeros to a multiple of these bytes."""
+
+SKETCH_ROWS = 8
+"""Rows whose sketches lie interleaved, one word of each after the other."""
+
+PLANES = 4
+"""Bits of a probe's component where sketches are compared."""
+
+_NEVER = 2**31 - 1
+"""A cut that no dot product reaches."""
+
+_AHEAD = 2
+"""Tiles that chosen rows are fetched ahead."""
+
+
+def _append(f: Function, values: str, lanes: int, reached: str, put: Callable[[str, str], None]) -> None:
+    """Writes: for each lane whose bit in `reached` (<lanes x i1>) is set, `put` the lane and its value."""
+    bits = f.value(f"bitcast <{lanes} x i1> {reached} to i{lanes}")
+    with f.when(f.value(f"icmp ne i{lanes} {bits}, 0")):
+        held = f.variable(f"<{lanes} x i32>", values)
+        with f.set_bits(bits, lanes) as lane:
+            put(lane, f.load(held, "i32", lane))
+
+
+def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
+    """Rows from `first` to `end` (multiples of ROW_BLOCK) whose products reach the probes' cuts.
+
+    Probe i's rows and products go to places i * capacity and on of `rows` and `products`, and are counted in
+    counts[i]. Returns the row at which it stopped: `end`, or where a probe's places might not suffice.
+    """
+    tile_probes = dot.lanes // tile_rows
+    sums = f"<{dot.lanes} x i32>"
+    f = Function(
+        name, codes="ptr", first="i64", end="i64", probes="ptr", probe_count="i64", cuts="ptr", rows="ptr",
+        products="ptr", counts="ptr", capacity="i64",
+    )  # fmt: skip
+    most = f.value(f"sub i64 %capacity, {tile_rows}")
+    full = f.variable("i1", "false")
+    with f.loop("%first", "%end", tile_rows) as row:
+        with f.when(f.get(full, "i1")):
+            f.give(row)
+        starts = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
+        rows = [f.at("%codes", f"[{width} x i8]", start) for start in starts]
+        with f.loop("0", "%probe_count", tile_probes) as probe:
+            numbers = [f.value(f"add i64 {probe}, {i}") for i in range(tile_probes)]
+            probes = [f.at("%probes", f"[{width} x i8]", number) for number in numbers]
+            found = tile(f, dot, rows, probes, width)
+            cuts = f.load("%cuts", "i32", probe, f"<{tile_probes} x i32>")
+            spread = places(list(range(tile_probes)) * tile_rows)
+            cut = f.value(
+                f"shufflevector <{tile_probes} x i32> {cuts}, <{tile_probes} x i32> poison, {spread}"
+            )
+            reached = f.value(f"icmp sge {sums} {found}, {cut}")
+
+            def put(lane: str, product: str, row: str = row, probe: str = probe) -> None:
+                number = f.value(f"add i64 {probe}, {f.value(f'urem i64 {lane}, {tile_probes}')}")
+                place = f.value(f"add i64 {row}, {f.value(f'udiv i64 {lane}, {tile_probes}')}")
+                count = f.load("%counts", "i64", number, align=8)
+                free = f.value(f"add i64 {f.value(f'mul i64 {number}, %capacity')}, {count}")
+                f.set(f.at("%rows", "i32", free), "i32", f.value(f"trunc i64 {place} to i32"))
+                f.set(f.at("%products", "i32", free), "i32", product)
+                more = f.value(f"add i64 {count}, 1")
+                f.set(f.at("%counts", "i64", number), "i64", more)
+                with f.when(f.value(f"icmp sgt i64 {more}, {most}")):
+                    f.set(full, "i1", "true")
+
+            _append(f, found, dot.lanes, reached, put)
+    f.give("%end")
+    return f
+
+
+def _products(dot: Dot, width: int) -> Function:
+    """The products of one probe with the `count` rows (a multiple of ROW_BLOCK) named in `rows` (int32)."""
+    f = Function("products", codes="ptr", rows="ptr", count="i64", probe="ptr", out="ptr")
+    ahead = dot.lanes * _AHEAD
+    last = f.value(f"sub i64 %count, {ahead}")
+    with f.loop("0", "%count", dot.lanes) as start:
+        numbers = [f.value(f"add i64 {start}, {i}") for i in range(dot.lanes)]
+        with f.when(f.value(f"icmp slt i64 {start}, {last}")):
+            for number in numbers:
+                row = _chosen(f, f.value(f"add i64 {number}, {ahead}"), width)
+                for byte in range(0, width, 64):
+                    f.do(
+                        f"call void @llvm.prefetch.p0(ptr {f.at(row, 'i8', str(byte))}, i32 0, i32 3, i32 1)"
+                    )
+        found = tile(f, dot, [_chosen(f, number, width) for number in numbers], ["%probe"], width)
+        f.do(f"store <{dot.lanes} x i32> {found}, ptr {f.at('%out', 'i32', start)}, align 4")
+    f.give("%count")
+    return f
+
+
+def _chosen(f: Function, number: str, width: int) -> str:
+    """Writes the address of the row that is named at place `number` of `rows`."""
+    row = f.value(f"zext i32 {f.load('%rows', 'i32', number, align=4)} to i64")
+    return f.at("%codes", f"[{width} x i8]", row)
+
+
+def _all_products(dot: Dot, width: int, tile_rows: int) -> Function:
+    """The products of `row_count` rows (a multiple of ROW_BLOCK) with all probes: int32, row by row."""
+    tile_probes = dot.lanes // tile_rows
+    f = Function("all_products", codes="ptr", row_count="i64", probes="ptr", probe_count="i64", out="ptr")
+    with f.loop("0", "%row_count", tile_rows) as row:
+        starts = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
+        rows = [f.at("%codes", f"[{width} x i8]", start) for start in starts]
+        with f.loop("0", "%probe_count", tile_probes) as probe:
+            numbers = [f.value(f"add i64 {probe}, {i}") for i in range(tile_probes)]
+            found = tile(f, dot, rows, [f.at("%probes", f"[{width} x i8]", n) for n in numbers], width)
+            for i, start in enumerate(starts):
+                mask = places(range(i * tile_probes, (i + 1) * tile_probes))
+                part = f.value(
+                    f"shufflevector <{dot.lanes} x i32> {found}, <{dot.lanes} x i32> poison, {mask}"
+                )
+                place = f.value(f"add i64 {f.value(f'mul i64 {start}, %probe_count')}, {probe}")
+                f.do(f"store <{tile_probes} x i32> {part}, ptr {f.at('%out', 'i32', place)}, align 4")
+    f.give("%row_count")
+    return f
+
+
+def _sketch_below(words: int) -> Function:
+    """Rows of the sketch blocks from `first` to `end` that differ from the probe by at most `cut`.
+
+    A row's difference is the sum over the probe's planes j of 2**j times the bits in which they differ.
+    Appends the rows (int32) to `rows` from places[0] on, which it raises. Returns the block at which it
+    stopped: `end`, or where the `capacity` of `rows` might not suffice.
+    """
+    kind = f"<{SKETCH_ROWS} x i64>"
+    f = Function(
+        "sketch_below", sketch="ptr", first="i64", end="i64", planes="ptr", cut="i64", rows="ptr",
+        count="ptr", capacity="i64",
+    )  # fmt: skip
+    most = f.value(f"sub i64 %capacity, {SKETCH_ROWS}")
+    cut = _spread(f, "%cut")
+    filled = f.variable("i64", f.load("%count", "i64", "0", align=8))
+    with f.loop("%first", "%end") as block:
+        with f.when(f.value(f"icmp sgt i64 {f.get(filled, 'i64')}, {most}")):
+            f.set("%count", "i64", f.get(filled, "i64"))
+            f.give(block)
+        base = f.at("%sketch", f"[{words} x {kind}]", block)
+        bits = [f.load(base, kind, str(word), align=8) for word in range(words)]
+        difference = "zeroinitializer"
+        for plane in reversed(range(PLANES)):
+            difference = f.value(f"shl {kind} {difference}, splat (i64 1)")
+            for word in range(words):
+                of_probe = _spread(f, f.load("%planes", "i64", str(plane * words + word), align=8))
+                differing = f.value(f"xor {kind} {bits[word]}, {of_probe}")
+                counted = f.value(f"call {kind} @llvm.ctpop.v8i64({kind} {differing})")
+                difference = f.value(f"add {kind} {difference}, {counted}")
+        reached = f.value(f"icmp sle {kind} {difference}, {cut}")
+        hits = f.value(f"bitcast <{SKETCH_ROWS} x i1> {reached} to i{SKETCH_ROWS}")
+        start = f.value(f"mul i64 {block}, {SKETCH_ROWS}")
+        with f.set_bits(hits, SKETCH_ROWS) as lane:
+            place = f.get(filled, "i64")
+            row = f.value(f"trunc i64 {f.value(f'add i64 {start}, {lane}')} to i32")
+            f.set(f.at("%rows", "i32", place), "i32", row)
+            f.set(filled, "i64", f.value(f"add i64 {place}, 1"))
+    f.set("%count", "i64", f.get(filled, "i64"))
+    f.give("%end")
+    return f
+
+
+def _spread(f: Function, number: str) -> str:
+    """Writes a vector of SKETCH_ROWS times the same number (i64)."""
+    kind = f"<{SKETCH_ROWS} x i64>"
+    one = f.value(f"insertelement {kind} poison, i64 {number}, i32 0")
+    return f.value(f"shufflevector {kind} {one}, {kind} poison, <{SKETCH_ROWS} x i32> zeroinitializer")
+
+
+_DECLARATIONS = """
+declare i4 @llvm.cttz.i4(i4, i1)
+declare i8 @llvm.cttz.i8(i8, i1)
+declare i16 @llvm.cttz.i16(i16, i1)
+declare <8 x i64> @llvm.ctpop.v8i64(<8 x i64>)
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCodes:
+    """Probes' codes as the kernels take them."""
+
+    count: int
+    codes: NDArray[np.int8]
+    """(Q, width), Q being `count` rounded up to a whole tile; zero where there is no probe."""
+    biases: NDArray[np.int64]
+    """(Q,): what the kernels' sums are too high by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Places for the rows that `Kernels.above` finds: `capacity` for each of Q probes (rounded up)."""
+
+    rows: NDArray[np.int32]
+    """(Q, capacity)."""
+    sums: NDArray[np.int32]
+    """(Q, capacity): dot products, each too high by its probe's bias."""
+    counts: NDArray[np.int64]
+    """(Q,): places filled."""
+
+    @classmethod
+    def empty(cls, probes: ProbeCodes, capacity: int) -> Reached:
+        """Room for `capacity` rows of each probe."""
+        shape = (len(probes.codes), capacity)
+        return cls(np.empty(shape, np.int32), np.empty(shape, np.int32), np.zeros(shape[0], np.int64))
+
+
+class Kernels:
+    """The compiled functions for rows of one width. Safe to call from many threads, which they let run on.
+
+    Arrays have to be contiguous; numbers of rows, first and last ones multiples of ROW_BLOCK.
+    """
+
+    def __init__(self, width: int, processor: Processor) -> None:
+        """Compile for rows of `width` bytes, a multiple of WIDTH_STEP."""
+        self._width = width
+        dot = dot_of(processor)
+        self._bias = dot.bias
+        self._tile_probes = dot.tile_probes
+        program = Program(processor, _functions(width, dot), dot.declaration + _DECLARATIONS)
+        self._program = program  # owns the code
+        self._above_one = program.function("above_one")
+        self._above_many = program.function("above_many")
+        self._products = program.function("products")
+        self._all_products = program.function("all_products")
+        self._sketch_below = program.function("sketch_below")
+
+    def prepare(self, codes: NDArray[np.int8]) -> ProbeCodes:
+        """Probes of codes (n, width) as the other functions take them."""
+        count = len(codes)
+        step = 1 if count == 1 else self._tile_probes
+        padded = np.zeros((-(-count // step) * step, self._width), dtype=np.int8)
+        padded[:count] = codes
+        return ProbeCodes(count, padded, self._bias * padded.sum(axis=1, dtype=np.int64))
+
+    def above(
+        self,
+        codes: NDArray[np.int8],
+        first: int,
+        end: int,
+        probes: ProbeCodes,
+        cuts: NDArray[np.int64],
+        reached: Reached,
+    ) -> int:
+        """Put into `reached` the rows from `first` to `end` whose dot products reach the probes' cuts.
+
+        Returns the row to go on from: `end`, or an earlier one, where a probe's places might not suffice.
+        """
+        kernel = self._above_one if len(probes.codes) == 1 else self._above_many
+        biased = np.full(len(probes.codes), _NEVER, dtype=np.int64)
+        biased[: probes.count] = cuts + probes.biases[: probes.count]
+        whole = np.clip(biased, -_NEVER, _NEVER).astype(np.int32)
+        return kernel(
+            codes.ctypes.data, first, end, probes.codes.ctypes.data, len(whole), whole.ctypes.data,
+            reached.rows.ctypes.data, reached.sums.ctypes.data, reached.counts.ctypes.data,
+            reached.rows.shape[1],
+        )  # fmt: skip
+
+    def products(
+        self, codes: NDArray[np.int8], rows: NDArray[np.int32], probes: ProbeCodes, number: int
+    ) -> NDArray[np.int64]:
+        """The dot products (n,) of one of the probes with the chosen rows (n,)."""
+        padded = np.zeros(-(-len(rows) // ROW_BLOCK) * ROW_BLOCK, dtype=np.int32)
+        padded[: len(rows)] = rows
+        sums = np.empty(len(padded), dtype=np.int32)
+        probe = probes.codes[number]
+        self._products(
+            codes.ctypes.data, padded.ctypes.data, len(padded), probe.ctypes.data, sums.ctypes.data
+        )
+        products: NDArray[np.int64] = sums[: len(rows)] - probes.biases[number]
+        return products
+
+    def all_products(self, codes: NDArray[np.int8], probes: ProbeCodes) -> NDArray[np.int32]:
+        """The dot products (n, Q) of all rows with all probes."""
+        sums = np.empty((len(codes), len(probes.codes)), dtype=np.int32)
+        self._all_products(
+            codes.ctypes.data, len(codes), probes.codes.ctypes.data, len(probes.codes), sums.ctypes.data
+        )
+        sums -= probes.biases.astype(np.int32)
+        return sums[:, : probes.count]
+
+    def sketch_below(
+        self,
+        sketch: NDArray[np.uint64],
+        first: int,
+        end: int,
+        planes: NDArray[np.uint64],
+        cut: int,
+        rows: NDArray[np.int32],
+    ) -> tuple[int, int]:
+        """Put into `rows` those from `first` to `end` whose sketch differs from the probe's by at most `cut`.
+
+        sketch: (blocks, words, SKETCH_ROWS); planes: (PLANES, words); a bit of plane j counts 2**j. Returns
+        how many were put, and the row to go on from, as `above` does.
+        """
+        count = np.zeros(1, dtype=np.int64)
+        stopped = self._sketch_below(
+            sketch.ctypes.data, first // SKETCH_ROWS, end // SKETCH_ROWS, planes.ctypes.data, cut,
+            rows.ctypes.data, count.ctypes.data, len(rows),
+        )  # fmt: skip
+        return int(count[0]), stopped * SKETCH_ROWS
+
+
+@functools.cache
+def kernels(width: int) -> Kernels:
+    """The kernels for rows of `width` bytes on this processor, compiled at their first use."""
+    return Kernels(width, this_processor())
+
+
+def assembler_of(width: int, processor: Processor) -> str:
+    """What the kernels become on a processor, as text: to be looked at."""
+    dot = dot_of(processor)
+    return assembler(processor, _functions(width, dot), dot.declaration + _DECLARATIONS)
+
+
+def _functions(width: int, dot: Dot) -> list[Function]:
+    """All kernels for rows of one width."""
+    tile_rows = dot.lanes // dot.tile_probes
+    return [
+        _above("above_one", dot, width, dot.lanes),
+        _above("above_many", dot, width, tile_rows),
+        _products(dot, width),
+        _all_products(dot, width, tile_rows),
+        _sketch_below(width // 64),
+    ]
