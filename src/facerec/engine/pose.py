@@ -29,6 +29,12 @@ FACE = np.array(
 camera. The pupils are 63 mm apart (the adult mean); the rest across and down is the median of LFW's
 landmarks at that scale, so that LFW's median pose is frontal; depths are anthropometric means, rounded."""
 
+_CENTRED = FACE - FACE.mean(axis=0)
+_AFFINE_OF = np.linalg.pinv(_CENTRED)
+"""(3, 5): times centred points (5, 2), the least-squares affine map (3, 2) from the generic face to them."""
+_FLAT = 1e-6
+"""Share that an affine map's smaller axis has of its larger one, squared, when the points lie on a line."""
+
 EYE_DISTANCE, NOSE_DEPTH, NOSE_DROP = 63.0, 16.0, 46.0
 """Millimetres of a generic face: between the eyes' centres, and from the line of the eyes to the base of the
 nose, towards the camera and down."""
@@ -41,14 +47,15 @@ LIMIT = 90.0
 
 
 def estimate_pose(landmarks: Floats, layout: LandmarkLayout) -> Pose:
-    """Pose of a face with landmarks (5, 2) in pixels, in the given layout. Points that coincide give zeros.
+    """Pose of a face with landmarks (5, 2) in pixels, in the given layout. Points that coincide or are not
+    finite give zeros.
 
     FIVE: the affine map from a generic face to the points, brought to the nearest scaled rotation.
     EYE_CORNERS: the eyes' corners lie on a line and say nothing of pitch, and only the base of the nose is
     left to see it by, so pitch is a guess shrunk towards 0; roll is exact and yaw is coarse.
     """
     points = np.asarray(landmarks, np.float64)
-    if not np.isfinite(points).all() or float(np.ptp(points, axis=0).max()) < 1e-6:
+    if not np.isfinite(points).all():
         return Pose(roll=0.0, yaw=0.0, pitch=0.0)
     angles = _from_five(points) if layout is LandmarkLayout.FIVE else _from_eye_corners(points)
     roll, yaw, pitch = (math.degrees(angle) for angle in angles)
@@ -60,24 +67,36 @@ def estimate_pose(landmarks: Floats, layout: LandmarkLayout) -> Pose:
 
 
 def _from_five(points: Matrix) -> tuple[float, float, float]:
-    """Roll, yaw and pitch in radians for layout FIVE."""
-    model = FACE - FACE.mean(axis=0)
-    affine = np.linalg.lstsq(model, points - points.mean(axis=0), rcond=None)[0].T
-    # The nearest matrix with orthonormal rows: the first two rows of a rotation.
-    left, _, right = np.linalg.svd(affine, full_matrices=False)
-    across, down = left @ right
+    """Roll, yaw and pitch in radians for layout FIVE; zeros for points on a line, which fix no rotation."""
+    (ax, bx), (ay, by), (az, bz) = (_AFFINE_OF @ (points - points.mean(axis=0))).tolist()
+    # The nearest matrix with orthonormal rows is (A A^T)^(-1/2) A; the root of a symmetric 2 x 2 matrix S is
+    # (S + d I) / t with d the root of its determinant and t that of its trace + 2 d.
+    aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
+    determinant = aa * bb - ab * ab
+    if determinant <= (_FLAT * (aa + bb)) ** 2:
+        return 0.0, 0.0, 0.0
+    d = math.sqrt(determinant)
+    scale = 1 / (d * math.sqrt(aa + bb + 2 * d))
+    own_a, own_b, other = (bb + d) * scale, (aa + d) * scale, -ab * scale
+    across = (own_a * ax + other * bx, own_a * ay + other * by, own_a * az + other * bz)
+    down = (other * ax + own_b * bx, other * ay + own_b * by, other * az + own_b * bz)
     return _angles(across, down)
 
 
-def _angles(across: Matrix, down: Matrix) -> tuple[float, float, float]:
+def _angles(
+    across: tuple[float, float, float], down: tuple[float, float, float]
+) -> tuple[float, float, float]:
     """Roll, yaw and pitch of a rotation, given the rows that map the face's axes to the image's x and y.
 
     The rotation is taken as pitch first, then yaw, then roll.
     """
-    forward = np.cross(across, down)
+    # The third row is the cross product of the two.
+    forward_x = across[1] * down[2] - across[2] * down[1]
+    forward_y = across[2] * down[0] - across[0] * down[2]
+    forward_z = across[0] * down[1] - across[1] * down[0]
     roll = math.atan2(down[0], across[0])
-    yaw = math.asin(max(-1.0, min(float(-forward[0]), 1.0)))
-    pitch = math.atan2(forward[1], forward[2])
+    yaw = math.asin(max(-1.0, min(-forward_x, 1.0)))
+    pitch = math.atan2(forward_y, forward_z)
     return roll, yaw, pitch
 
 
