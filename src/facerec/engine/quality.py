@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
+from cv2.typing import MatLike
 
 from facerec.domain import DetectedFace, Quality, QualityFilter, Reason
 from facerec.engine.base import Floats, Picture, Pixels
@@ -60,7 +60,7 @@ def _within(value: float, length: int) -> int:
     return int(min(max(round(value), 0), length))
 
 
-def _mean_and_variance(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[float, float]:
+def _mean_and_variance(values: MatLike) -> tuple[float, float]:
     """Mean and variance of the values of one channel."""
     mean, deviation = cv2.meanStdDev(values)
     return float(mean[0, 0]), float(deviation[0, 0]) ** 2
