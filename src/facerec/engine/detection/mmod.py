@@ -6,6 +6,7 @@ D. E. King, "Max-Margin Object Detection" (2015). With an image at its own size 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,6 +31,8 @@ _MOST_BOXES = 2000
 """Candidates that suppression looks at, best first."""
 _LEAST_SIDE = 16
 """A working image with a shorter side has no face and no room for the network's windows."""
+_TOLERANCE = 0.1
+"""Share of a level by which the steps between looks may be longer than the pyramid's."""
 _LARGE = 0.25
 """Share of the image's shorter side from which on a face is large."""
 _STEEPNESS = math.log(99)
@@ -105,7 +108,7 @@ class MmodDetector:
     """Finds upright faces; implements `facerec.engine.base.Detector`. Safe to call from several threads.
 
     The network finds faces of 75 pixels and more, and its time grows with the pixels it sees. So a portrait
-    is looked at small; only where that shows no large face is it looked at again, enlarged.
+    is looked at small; only where that shows no large face is it looked at closer, enlarged step by step.
 
     session: the network of `facerec.engine.packs.dlib_onnx.detector_to_onnx`.
     threshold: least confidence 0..1 of a face, see `confidence`.
@@ -144,33 +147,63 @@ class MmodDetector:
         The boxes are square, their edges inclusive; at the image's own size they are whole pixels and dlib's
         own.
         """
-        height, width = image.shape[:2]
-        longer, shorter = max(height, width), min(height, width)
+        longer, shorter = max(image.shape[:2]), min(image.shape[:2])
         last = min(self._enlargement, self._last / longer)
-        if self._first < self._last:
-            first = min(1.0, self._first / longer)
-            found = self._look(image, first)
-            large = (found.boxes[:, 2] - found.boxes[:, 0] >= _LARGE * shorter).any()
-            if large or first == last:
-                return found
-        return self._look(image, last)
+        if self._first == self._last:
+            return self._answer([self._look(image, _scaled(image, last))])
+        first = min(1.0, self._first / longer)
+        seen = self._look(image, _scaled(image, first))
+        found = self._answer([seen])
+        large = (found.boxes[:, 2] - found.boxes[:, 0] >= _LARGE * shorter).any()
+        if large or first >= last:
+            return found
+        return self._answer([seen, *self._look_closer(image, first, last)])
 
-    def _look(self, image: Pixels, scale: float) -> Detections:
-        """The faces of the image at this scale; boxes in pixels of the image."""
-        height, width = image.shape[:2]
-        if min(height, width) * scale < _LEAST_SIDE:
-            return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), None)
-        working = _scaled(image, scale)
-        layout = lay_out(working.shape[1], working.shape[0])
+    def _look_closer(self, image: Pixels, first: float, last: float) -> Iterator[_Boxes]:
+        """Look at the levels of the pyramid from the scale `last` down to the one after `first`, one by one.
+
+        What lies below has been seen at `first`. One canvas for all would take four times the memory of the
+        largest level, and in boundaries a tenth more pixels.
+        """
+        steps = max(1, math.ceil(math.log(last / first, 1 / _RATIO) - _TOLERANCE))
+        working = _scaled(image, last)
+        for step in range(steps):
+            if step:
+                scale = last * (first / last) ** (step / steps)
+                width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+                working = np.asarray(cv2.resize(working, (width, height)), np.uint8)
+            height, width = working.shape[:2]
+            tile = Tile(_BORDER, _BORDER, width, height)
+            yield self._look(image, working, Layout(width + 2 * _BORDER, height + 2 * _BORDER, (tile,)))
+
+    def _look(self, image: Pixels, working: Pixels, layout: Layout | None = None) -> _Boxes:
+        """What is found in an image scaled to its working size: in its pyramid, or in the layout's tiles."""
+        (height, width), (rows, columns) = image.shape[:2], working.shape[:2]
+        if min(rows, columns) < _LEAST_SIDE:
+            return _Boxes(np.empty((0, 4)), np.empty(0, np.float32))
+        layout = layout or lay_out(columns, rows)
         (scores,) = self._session.run(_canvas(working, layout))
         boxes, found = decode(scores[0, 0], layout, self._least_score)
-        kept = suppress(boxes, self._nms)
-        boxes = boxes[kept]
-        if scale != 1:
+        if (rows, columns) != (height, width):
             # Pixel k covers k - 0.5 to k + 0.5.
-            back = np.array([width / working.shape[1], height / working.shape[0]] * 2)
-            boxes = (boxes + 0.5) * back - 0.5
-        return Detections(boxes.astype(np.float32), confidence(found[kept]), None)
+            boxes = (boxes + 0.5) * np.array([width / columns, height / rows] * 2) - 0.5
+        return _Boxes(boxes, found)
+
+    def _answer(self, looks: list[_Boxes]) -> Detections:
+        """The faces among what all looks have found."""
+        boxes = np.concatenate([look.boxes for look in looks])
+        scores = np.concatenate([look.scores for look in looks])
+        order = np.argsort(-scores, kind="stable")[:_MOST_BOXES]
+        kept = order[suppress(boxes[order], self._nms)]
+        return Detections(boxes[kept].astype(np.float32), confidence(scores[kept]), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Boxes:
+    """What one look has found: boxes (N, 4) in pixels of the image and their scores (N,)."""
+
+    boxes: NDArray[np.float64]
+    scores: Floats
 
 
 def _scaled(image: Pixels, scale: float) -> Pixels:

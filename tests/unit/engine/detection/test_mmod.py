@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -105,21 +107,41 @@ def test_a_large_face_at_the_first_look_is_enough() -> None:
     assert len(session.shown) == 1
 
 
-def test_without_a_large_face_the_image_is_looked_at_again_enlarged() -> None:
-    layout = lay_out(1000, 1000)
-    session = Spots({(layout.width, layout.height): (12, 10)})
+def test_without_a_large_face_the_image_is_looked_at_closer_step_by_step() -> None:
+    session = Spots({(1022, 1022): (12, 10)})
     found = detector(session, (640, 1920)).detect(np.zeros((400, 400, 3), np.uint8))
-    assert session.shown == [(422, lay_out(400, 400).height), (1022, layout.height)]
+    # From 2.5 times the size down to the size itself, which is the first look, in steps of 1.2.
+    enlarged = [(side + 22, side + 22) for side in (1000, 833, 693, 577, 480)]
+    assert session.shown == [(422, lay_out(400, 400).height), *enlarged]
     # A box from 59.5 to 139.5 pixel edges at 2.5 times the size is 32 pixels wide.
     left, _, right, _ = found.boxes[0]
     assert left == pytest.approx(23.7)
     assert right == pytest.approx(55.3)
 
 
+def test_what_two_steps_find_is_one_face() -> None:
+    # Both spots lie at (116, 100) of the picture, give or take a cell of 8 pixels.
+    session = Spots({(1022, 1022): (36, 31), (855, 855): (30, 25)})
+    found = detector(session, (640, 1920)).detect(np.zeros((400, 400, 3), np.uint8))
+    assert len(found.boxes) == 1
+    apart = Spots({(1022, 1022): (36, 31), (855, 855): (70, 70)})
+    assert len(detector(apart, (640, 1920)).detect(np.zeros((400, 400, 3), np.uint8)).boxes) == 2
+
+
+def test_what_the_first_look_saw_stays_found() -> None:
+    pyramid = lay_out(400, 400)
+    session = Spots({(pyramid.width, pyramid.height): (12, 10), (1022, 1022): (100, 100)})
+    found = detector(session, (640, 1920)).detect(np.zeros((400, 400, 3), np.uint8))
+    assert sorted(found.boxes[:, 2] - found.boxes[:, 0]) == pytest.approx([31.6, 79.0])
+
+
 def test_a_large_image_is_never_seen_larger_than_the_last_size() -> None:
     session = Spots({})
     found = detector(session, (640, 1920)).detect(np.zeros((3000, 4000, 3), np.uint8))
-    assert [width for width, _ in session.shown] == [640 + 22, 1920 + 22]
+    widths = [width - 22 for width, _ in session.shown]
+    assert widths[:2] == [640, 1920]
+    assert 640 < min(widths[2:]) < 1.22 * 640
+    assert all(larger / smaller < 1.23 for larger, smaller in pairwise(widths[1:]))
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == (0,)
 
