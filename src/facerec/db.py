@@ -35,8 +35,6 @@ CACHE_KIB, SWEEP_CACHE_KIB = 8 * 1024, 64 * 1024
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log keeps after it has been folded into the file."""
 
-_IMMEDIATE = "facerec_immediate"
-
 
 Connection = sa.Connection
 """A transaction at work: what `Database.read` and `Database.write` give, and the metadata store takes."""
@@ -66,12 +64,13 @@ class Database:
         )
         if sqlite:
             event.listen(self._engine, "connect", _set_up_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one snapshot and changes nothing. Raises StorageError."""
         with _translated("read"), self._engine.connect() as connection:
+            if self._sqlite:
+                _begin_sqlite(connection, "BEGIN")
             yield connection
 
     @contextlib.contextmanager
@@ -85,10 +84,12 @@ class Database:
         with (
             _translated("write"),
             self._turn,
-            self._engine.connect().execution_options(**{_IMMEDIATE: True}) as connection,
+            self._engine.connect() as connection,
             _larger_cache(connection) if sweep and self._sqlite else contextlib.nullcontext(),
             connection.begin(),
         ):
+            if self._sqlite:
+                _begin_sqlite(connection, "BEGIN IMMEDIATE")
             yield connection
 
     def close(self) -> None:
@@ -142,7 +143,11 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    """Begin: a writer takes the write lock at once, so it never fails half-way for a lock it did not get."""
-    immediate = connection.get_execution_options().get(_IMMEDIATE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+def _begin_sqlite(connection: sa.Connection, statement: str) -> None:
+    """Begin: a writer takes the write lock at once, so it never fails half-way for a lock it did not get.
+
+    By the driver itself: through SQLAlchemy, or a listener to its events, every request takes longer.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  (narrows the type)
+    driver.execute(statement)
