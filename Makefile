@@ -3,11 +3,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
-IMAGES ?= ../shared/data/lfw/images
+BENCH  ?= .venv-bench
 BIN    := $(VENV)/bin
 
+# What `make bench` measures: PART=engine, search, service or accuracy; ONLY=one measurement; QUICK=1 little of each;
+# BENCH_LARGE=1 ten million faces too; IMAGES, PHOTOS, MODELS, PACK: folders of your own.
+BENCH_OPTIONS = $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(BENCH_LARGE),--large) \
+	$(if $(IMAGES),--images $(IMAGES)) $(if $(PHOTOS),--photos $(PHOTOS)) \
+	$(if $(MODELS),--models $(MODELS)) $(if $(PACK),--pack $(PACK))
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo test quick check fix bench docs clean
+.PHONY: help run demo test quick check fix bench bench-engine bench-search bench-service bench-accuracy bench-report docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,10 +40,16 @@ fix: $(VENV)/.dev ## Mend what the linter and formatter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev ## Measure search, engine and service (IMAGES=folder of photos, MODEL_PATH=pack)
-	$(BIN)/facerec bench search --faces 100000,1000000
-	$(BIN)/facerec bench engine --images $(IMAGES)
-	$(BIN)/facerec bench service --images $(IMAGES) --operation DetectFaces --clients 1,4,16
+# The peers have an environment of their own. A measurement that fails keeps its last file; the page is written anyway.
+bench: $(BENCH)/.ready ## Measure beside the peers, write benchmarks/RESULTS.md (PART=engine, BENCH_LARGE=1, ...)
+	@$(BENCH)/bin/python benchmarks/run.py $(PART) $(BENCH_OPTIONS); failed=$$?; \
+	$(BENCH)/bin/python benchmarks/report.py && exit $$failed
+
+bench-engine bench-search bench-service bench-accuracy: bench-%:
+	@$(MAKE) --no-print-directory bench PART=$*
+
+bench-report: $(BENCH)/.ready
+	$(BENCH)/bin/python benchmarks/report.py
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
@@ -48,6 +60,13 @@ clean: ## Remove the virtual environment and caches (never data)
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("facerec needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+
+$(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/peers.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[onnxruntime,eval]' --requirement benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
+	@touch $@
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .

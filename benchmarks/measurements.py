@@ -1,0 +1,124 @@
+"""What is measured: every command whose figures the page of results is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PARTS = ("engine", "search", "service", "accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the measurements look at."""
+
+    images: Path
+    """Small pictures of one face each."""
+    photos: Path
+    pairs: Path
+    """List of pairs of the small pictures; accuracy is left out where there is none."""
+    small: Path
+    """Pack of small networks, those of a phone."""
+    large: Path | None
+    """Pack of large networks; left out where there is none."""
+    quick: bool
+    """A few rounds of little work, to see that all runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A command that prints figures as JSON."""
+
+    name: str
+    """Also that of its file."""
+    part: str
+    title: str
+    words: tuple[str, ...]
+    """As one would type it in the checkout: `facerec ...` or `python ...`."""
+    environment: dict[str, str] = field(default_factory=dict)
+    large: bool = False
+    """Takes very long, so it runs only where it is asked for."""
+
+
+def measurements(inputs: Inputs) -> Iterator[Measurement]:
+    """All of them, in the order in which they run."""
+    yield from _engine(inputs)
+    yield from _search(inputs)
+    yield from _service(inputs)
+    if inputs.pairs.is_file():
+        yield from _accuracy(inputs)
+
+
+def _engine(inputs: Inputs) -> Iterator[Measurement]:
+    bench = ("facerec", "bench", "engine", "--json", "--stages")
+    small = ("--pack", str(inputs.small))
+    lfw = ("--images", str(inputs.images), "--limit", "10" if inputs.quick else "300")
+    photos = ("--images", str(inputs.photos), *(("--limit", "4") if inputs.quick else ()))
+    rounds = ("--rounds", "1" if inputs.quick else "5")
+    beside = (*rounds, "--peer", "insightface")
+    f32 = {"FACEREC_PRECISION": "f32"}
+    part = "engine"
+    yield Measurement("engine_lfw", part, "small pictures, small networks", (*bench, *small, *lfw, *beside))
+    yield Measurement("engine_lfw_f32", part, "the same in float32", (*bench, *small, *lfw, *rounds), f32)
+    yield Measurement(
+        "engine_photos", part, "photographs, small networks", (*bench, *small, *photos, *beside)
+    )
+    yield Measurement(
+        "engine_photos_f32", part, "the same in float32", (*bench, *small, *photos, *rounds), f32
+    )
+    if inputs.large:
+        few = ("--images", str(inputs.images), "--limit", "3" if inputs.quick else "40")
+        words = (*bench, "--pack", str(inputs.large), *few, *beside)
+        yield Measurement("engine_large", part, "small pictures, large networks", words)
+    few = ("--images", str(inputs.images), "--limit", "2" if inputs.quick else "20")
+    dlib = (*bench, "--pack", "dlib", *few, "--rounds", "1" if inputs.quick else "3")
+    yield Measurement(
+        "engine_dlib", part, "small pictures, the default pack", (*dlib, "--peer", "face_recognition")
+    )
+    memory = (
+        "python",
+        "benchmarks/engine/memory.py",
+        str(inputs.small),
+        str(inputs.images),
+        str(inputs.photos),
+    )
+    yield Measurement("engine_memory", part, "memory of the engine", memory)
+
+
+def _search(inputs: Inputs) -> Iterator[Measurement]:
+    bench = ("facerec", "bench", "search", "--json")
+    sizes = "1000,10000" if inputs.quick else "1000,10000,100000,1000000"
+    words = (*bench, "--faces", sizes, "--dimensions", "512")
+    yield Measurement("search_512", "search", "galleries of 512 dimensions", words)
+    words = (*bench, "--faces", "10000" if inputs.quick else "100000,1000000", "--dimensions", "128")
+    yield Measurement("search_128", "search", "galleries of 128 dimensions", words)
+    words = (*bench, "--faces", "10000000", "--dimensions", "512")
+    yield Measurement("search_10m", "search", "ten million faces", words, large=True)
+
+
+def _service(inputs: Inputs) -> Iterator[Measurement]:
+    bench = ("facerec", "bench", "service", "--json", "--pack", str(inputs.small))
+    seconds = ("--seconds", "0.5" if inputs.quick else "8")
+    for name, operation, pictures, clients, title in (
+        ("detect_lfw", "DetectFaces", inputs.images, "1,2,4,8,16,32", "DetectFaces, small pictures"),
+        ("index_lfw", "IndexFaces", inputs.images, "1,4,16", "IndexFaces, small pictures"),
+        ("detect_photos", "DetectFaces", inputs.photos, "1,16", "DetectFaces, photographs"),
+        ("search_lfw", "SearchFacesByImage", inputs.images, "1,16", "SearchFacesByImage, small gallery"),
+    ):
+        words = (*bench, "--operation", operation, "--images", str(pictures), "--clients", clients, *seconds)
+        yield Measurement(f"service_{name}", "service", title, words)
+
+
+def _accuracy(inputs: Inputs) -> Iterator[Measurement]:
+    words = ("facerec", "eval", str(inputs.pairs), "--images", str(inputs.images), "--json", "--pack")
+    small = (*words, str(inputs.small))
+    part = "accuracy"
+    yield Measurement("accuracy_auto", part, "small networks as the service runs them", small)
+    f32 = {"FACEREC_PRECISION": "f32"}
+    yield Measurement("accuracy_f32", part, "small networks in float32", small, f32)
+    yield Measurement("accuracy_dlib", part, "the default pack", (*words, "dlib"))
+    recall = ("python", "benchmarks/accuracy/photo_recall.py", str(inputs.small), str(inputs.photos))
+    if (inputs.photos / "photos.csv").is_file() or (inputs.photos.parent / "photos.csv").is_file():
+        yield Measurement("accuracy_photos", part, "faces found in photographs", recall)
+        yield Measurement("accuracy_photos_f32", part, "faces found, in float32", recall, f32)

@@ -1,0 +1,60 @@
+"""The packs that are measured, made of the networks that lie beside the checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+DETECTOR = "scrfd_500m_bnkps.onnx"
+RECOGNIZER = "mobilefacenet_128d.onnx"
+
+SMALL = f"""[pack]
+name = "scrfd_mobilefacenet"
+model_version = "9.1"
+licence = "test data"
+licence_url = ""
+commercial_use = false
+
+[detector]
+kind = "scrfd"
+file = "{DETECTOR}"
+threshold = 0.5
+nms = 0.4
+sizes = [640, 160]
+
+[alignment]
+kind = "arcface"
+size = 112
+
+[recognizer]
+kind = "onnx"
+file = "{RECOGNIZER}"
+colour = "rgb"
+mean = 127.5
+std = 128.0
+
+[calibration]
+knots = [[-1.0, 0.0], [0.0156, 5.0], [0.3477, 80.0], [0.4713, 99.0], [1.0, 100.0]]
+source = "facerec eval on LFW folds 1 and 2"
+"""
+
+
+def small_pack(models: Path, folder: Path) -> Path:
+    """SCRFD-500M and MobileFaceNet, the networks of a phone. Raises SystemExit where one is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (DETECTOR, RECOGNIZER):
+        if not (models / name).is_file():
+            raise SystemExit(f"{models / name} is not there; with PACK=FOLDER a pack of your own is measured")
+        shutil.copyfile(models / name, folder / name)
+    (folder / "pack.toml").write_text(SMALL)
+    return folder
+
+
+def large_pack(models: Path, folder: Path) -> Path:
+    """SCRFD-2.5G and a random IResNet-50, as large as large packs are; made once, it takes a few seconds."""
+    if not (folder / "pack.toml").is_file():
+        script = Path(__file__).with_name("engine") / "random_networks.py"
+        subprocess.run([sys.executable, script, models, folder], check=True)
+    return folder
