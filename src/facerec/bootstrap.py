@@ -86,4 +86,9 @@ def _open_vectors(settings: Settings, database: Database) -> VectorStore:
     """The vector store of the settings."""
     from facerec.vectors.embedded import EmbeddedStore
 
-    return EmbeddedStore(settings.data_dir / "vectors", DatabaseFeed(database), threads=settings.threads)
+    return EmbeddedStore(
+        settings.data_dir / "vectors",
+        DatabaseFeed(database),
+        threads=settings.threads,
+        snapshots=settings.index_snapshot,
+    )

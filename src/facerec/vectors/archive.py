@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from facerec.config import SnapshotPolicy
 from facerec.domain import CollectionKey, EntityKind
 from facerec.errors import StorageError
 from facerec.vectors import snapshot
 from facerec.vectors.base import ChangeFeed
 from facerec.vectors.index import CollectionIndex
-from facerec.vectors.snapshot import Identity, UnusableSnapshotError
+from facerec.vectors.snapshot import Identity, Part, Snapshot, UnusableSnapshotError
 
 SNAPSHOT_DIMENSION = 256
-"""Largest dimension of which a snapshot is kept. Disk space is the reason: a face has to cost less than 1 KB
-in all, and a second copy of 512 bytes of codes would go beyond that."""
+"""Largest dimension of which the policy "auto" keeps snapshots, so that a face costs less than 1 KB on disk:
+at 512 dimensions it would be 704 bytes in the database and 588 in the snapshot."""
+
+CHECKED_AT_ONCE = 256 << 20
+"""Bytes of codes up to which a snapshot is checked before its use, which takes a tenth of a second. Others
+are used at once, and checked beside the searches."""
 
 _ABANDONED_SECONDS = 3600.0
 """Age at which an unfinished file is nobody's: another process may be writing a younger one."""
@@ -30,14 +38,22 @@ _log = logging.getLogger(__name__)
 class Archive:
     """Snapshots of indexes. Safe to use from many threads; several processes may share the folder.
 
+    One thread of its own writes and checks files. A mapped file stays whole in memory whatever becomes of it.
+
     What goes wrong with a file is logged and never raised: a snapshot only saves time.
     """
 
-    def __init__(self, folder: Path, feed: ChangeFeed, snapshot_from: int) -> None:
-        """Make the folder where it is missing, and rid it of what is nobody's. Raises StorageError."""
+    def __init__(self, folder: Path, feed: ChangeFeed, policy: SnapshotPolicy, snapshot_from: int) -> None:
+        """Make the folder where it is missing, and rid it of what is nobody's. Raises StorageError.
+
+        snapshot_from: vectors from which a collection has one, where the policy allows it.
+        """
         self._folder = folder
         self._feed = feed
+        self._policy = policy
         self._snapshot_from = snapshot_from
+        self._background = ThreadPoolExecutor(1, "vectors-files")
+        self._closing = threading.Event()
         self._store_id = feed.store_id()
         self._names = threading.Lock()  # of the names in the folder, and of the two fields below
         self._saved: dict[Identity, int] = {}
@@ -53,32 +69,49 @@ class Archive:
 
         newest: the collection's change number. A snapshot beyond it is of a database that went back in time.
         """
+        if not self._allowed(index):
+            self.discard(index)
+            return False
         identity = self._identity(index)
         try:
-            parts, number = snapshot.read(self._folder, identity)
-            if number > newest:
-                raise UnusableSnapshotError(f"it knows change {number}, the database only {newest}")
+            found = snapshot.read(self._folder, identity)
+            if found.code_bytes <= CHECKED_AT_ONCE:
+                found.check_codes()
+            if found.number > newest:
+                raise UnusableSnapshotError(f"it knows change {found.number}, the database only {newest}")
         except FileNotFoundError:
             return False
         except (OSError, UnusableSnapshotError) as error:
             _log.warning("Snapshot %s is not used, the index is built anew: %s", identity.file_name, error)
             self.discard(index)
             return False
-        index.restore(parts, number)
+        index.adopt(found.segments, found.number)
         with self._names:
-            self._saved[identity] = number
+            self._saved[identity] = found.number
+        if found.code_bytes > CHECKED_AT_ONCE:
+            self._later(lambda: self._check(index, found))
         return True
 
     def due(self, index: CollectionIndex) -> bool:
         """Whether enough has changed since the last snapshot that a new one is worth its writing."""
         return self._kept(index) and index.unsaved >= max(self._snapshot_from, len(index) // 4)
 
+    def save_later(self, index: CollectionIndex) -> None:
+        """Save in the background."""
+        index.unsaved = 0
+        self._later(lambda: self.save(index))
+
+    def close(self) -> None:
+        """Finish what is under way in the background, and take on no more of it. `save` works still."""
+        self._closing.set()
+        self._background.shutdown(wait=True)
+
     def save(self, index: CollectionIndex) -> None:
         """Write the index as it is now, if it has changed since it was last written."""
         identity = self._identity(index)
         with index.turn:
             number, removals = index.built, index.removals
-            parts = list(index.contents()) if self._kept(index) else None
+            parts = [Part.of(segment) for segment in index.segments] if self._kept(index) else None
             index.unsaved = 0
         if self._saved.get(identity) == number:
             return
@@ -87,8 +120,8 @@ class Archive:
             return
         try:
             unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
-            with self._names:
-                # What was removed or dropped while the file was written must not come back to disk.
+            with index.turn, self._names:
+                # What was removed or dropped while the file was written is in it, whole or in part.
                 if self._wanted(index.collection) and index.removals == removals:
                     snapshot.put_in_place(unfinished, identity)
                     self._saved[identity] = number
@@ -117,9 +150,36 @@ class Archive:
             except OSError as error:
                 _log.warning("Snapshot %s could not be removed: %s", identity.file_name, error)
 
+    def _check(self, index: CollectionIndex, found: Snapshot) -> None:
+        """Find damaged codes in what the index was loaded from; it is built anew then."""
+        try:
+            found.check_codes(lambda: not self._closing.is_set())
+        except (OSError, UnusableSnapshotError) as error:
+            name = self._identity(index).file_name
+            _log.warning(
+                "Snapshot %s was in use and is damaged, so answers since the start may have been wrong; "
+                "the index is built anew: %s",
+                name,
+                error,
+            )
+            with index.turn:
+                index.clear()
+                self.discard(index)
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """Do it in the background, unless that has come to its end."""
+        with contextlib.suppress(RuntimeError):
+            self._background.submit(work)
+
     def _kept(self, index: CollectionIndex) -> bool:
         """Whether an index like this has a snapshot."""
-        return index.dimension <= SNAPSHOT_DIMENSION and len(index) >= self._snapshot_from
+        return self._allowed(index) and len(index) >= self._snapshot_from
+
+    def _allowed(self, index: CollectionIndex) -> bool:
+        """Whether the policy allows a snapshot of the index."""
+        if self._policy == "auto":
+            return index.dimension <= SNAPSHOT_DIMENSION
+        return self._policy == "always"
 
     def _wanted(self, collection: CollectionKey) -> bool:
         """Whether the collection still exists, as far as this process and the database know."""

@@ -1,8 +1,8 @@
 """The vector store inside the process: exact search over int8 codes in memory, derived from the database.
 
-A collection is loaded on its first use, from its snapshot and the changes since, or wholly from the database
-(about four seconds a million vectors). Nothing in the folder is needed: whatever of it is lost, damaged or of
-another database is built again.
+A collection is loaded on its first use: its snapshot is mapped and the changes since are taken in, or it is
+read from the database (two to three seconds a million vectors). Nothing in the folder is needed: whatever of
+it is lost, damaged or of another database is built again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facerec.config import SnapshotPolicy
 from facerec.domain import Collection, CollectionKey, EntityKind, VectorHit
 from facerec.errors import StorageError
 from facerec.vectors import verification
@@ -39,20 +40,21 @@ class EmbeddedStore:
         *,
         threads: int = 1,
         memory_limit: int | None = None,
+        snapshots: SnapshotPolicy = "auto",
         snapshot_from: int = SNAPSHOT_FROM,
     ) -> None:
         """Open the store; cheap, whatever it holds.
 
         folder: for snapshots; made where it is missing. threads: processors that scan, all searches together.
         memory_limit: bytes of vectors above which the collections longest unused leave memory (None: never).
-        snapshot_from: vectors from which a collection gets a snapshot. Raises StorageError.
+        snapshots: of which collections, see FACEREC_INDEX_SNAPSHOT; snapshot_from: vectors from which one of
+        them gets it. Raises StorageError.
         """
         self._feed = feed
         self._threads = threads
         self._memory_limit = memory_limit
-        self._archive = Archive(folder, feed, snapshot_from)
+        self._archive = Archive(folder, feed, snapshots, snapshot_from)
         self._pool = ThreadPoolExecutor(threads, "vectors")
-        self._saver = ThreadPoolExecutor(1, "vectors-save")
         self._lock = threading.Lock()  # of the two fields below
         self._indexes: OrderedDict[tuple[CollectionKey, EntityKind], CollectionIndex] = OrderedDict()
         self._closed = False
@@ -105,7 +107,7 @@ class EmbeddedStore:
             self._closed = True
             indexes = list(self._indexes.values())
             self._indexes.clear()
-        self._saver.shutdown(wait=True)
+        self._archive.close()
         for index in indexes:
             self._archive.save(index)
         self._pool.shutdown(wait=True)
@@ -139,7 +141,7 @@ class EmbeddedStore:
             if index.removals != removals:
                 self._archive.discard(index)
         if self._archive.due(index):
-            self._save_later(index)
+            self._archive.save_later(index)
         self._evict()
         return index
 
@@ -159,14 +161,7 @@ class EmbeddedStore:
                 held -= index.nbytes
                 leaving.append(index)
         for index in leaving:
-            self._save_later(index)
-
-    def _save_later(self, index: CollectionIndex) -> None:
-        """Save in the background."""
-        index.unsaved = 0
-        with self._lock:
-            if not self._closed:
-                self._saver.submit(self._archive.save, index)
+            self._archive.save_later(index)
 
 
 def _miscounts(index: CollectionIndex, collection: Collection) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -92,17 +92,17 @@ class CollectionIndex:
             self._largest_key = -1
             self.built = 0
 
-    def restore(self, rows: Iterable[Rows], number: int) -> None:
-        """Fill an empty index with the rows as of change `number`; the caller holds `turn`."""
+    def adopt(self, segments: Sequence[Segment], number: int) -> None:
+        """Fill an empty index with segments of its own, as of change `number`; the caller holds `turn`."""
         with self._lock.writing():
-            for part in rows:
-                self._append(part)
+            self._segments = list(segments)
+            self._largest_key = max((int(s.keys.max(initial=-1)) for s in segments), default=-1)
         self.built = number
 
-    def contents(self) -> Iterator[Rows]:
-        """Copies of all rows, part by part; the caller holds `turn`."""
-        for segment in self._segments:
-            yield segment.contents()
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """All rows; they stay as they are while the caller holds `turn`."""
+        return self._segments
 
     def _apply(self, changes: VectorChanges) -> None:
         """Take in a batch: what was there under the changed keys goes, what was put comes."""

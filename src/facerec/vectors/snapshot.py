@@ -1,9 +1,14 @@
-"""An index on disk, so that a start need not stream the collection from the database.
+"""An index on disk as a search needs it in memory: opened by mapping the file, nothing is copied.
 
-File: MAGIC, length of the header (uint32), header (JSON), and for each part of the header's list the keys
-(int64) and the codes (int8, row by row), then the BLAKE2b digest (32 bytes) of all before it. Integers are
-little-endian. A file is written beside its place, forced to disk and moved there in one step, so whatever
-moment a process is killed at, the place holds an old file, a new one, or none.
+File: MAGIC; the arrays of each segment (see `segment`), each from a multiple of ALIGNMENT on; the table
+(JSON): what the file is of, and rows, places and checksums (CRC-32) of the arrays; then the length and the
+BLAKE2b digest of the table, and MAGIC again. The table comes last, so a file cut short has none. A file is
+written beside its place, forced to disk and moved there in one step: whatever moment a process is killed at,
+the place holds an old file, a new one, or none.
+
+What is guaranteed: a file of another length, or with a table, keys, lengths or sketches that are damaged, is
+never used. Codes are nearly all of a large file, and are checked while searches already run
+(`Snapshot.check_codes`): codes that a disk has damaged may be answered from for the seconds that takes.
 """
 
 from __future__ import annotations
@@ -11,25 +16,36 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 import os
 import struct
+import sys
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facerec.domain import CollectionKey, EntityKind
-from facerec.vectors.segment import Rows
+from facerec.vectors import sketch
+from facerec.vectors.kernels import ROW_BLOCK
+from facerec.vectors.segment import Segment, SegmentArrays
 
-MAGIC = b"facerec index\n"
-VERSION = 1
+MAGIC = b"facerec index 2\n"
 SUFFIX = ".index"
 UNFINISHED_SUFFIX = ".unfinished"
+ALIGNMENT = 4096
+"""Bytes: a page of memory, and a multiple of what the kernels like."""
 
-_DIGEST_BYTES = 32
-_LENGTH = struct.Struct("<I")
+_END = struct.Struct(f"<Q32s{len(MAGIC)}s")
+_CODES = SegmentArrays._fields.index("codes")
+_CHUNK = 4 << 20
+"""Bytes checked or written between two looks at whether to stop."""
 
 
 class UnusableSnapshotError(Exception):
@@ -50,27 +66,107 @@ class Identity:
         """Name of the snapshot's file in its folder."""
         return f"{self.collection}-{self.kind}{SUFFIX}"
 
+    def described(self) -> dict[str, object]:
+        """What the table says of a file that can be used here."""
+        return {
+            "sketches": sketch.VERSION,
+            "byte_order": sys.byteorder,
+            "store_id": self.store_id,
+            "collection": self.collection,
+            "kind": self.kind,
+            "dimension": self.dimension,
+        }
 
-def write_unfinished(folder: Path, identity: Identity, parts: list[Rows], number: int) -> Path:
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A segment's rows at one moment. Rows that are appended later do not show; removals tear it."""
+
+    scale: float
+    rows: int
+    arrays: SegmentArrays
+    last_block: SegmentArrays
+    """Copies: a block may be in use up to its middle."""
+
+    @classmethod
+    def of(cls, segment: Segment) -> Part:
+        """The rows that the segment has now; the caller sees to it that none is just coming or going."""
+        arrays, start = segment.arrays, len(segment) // ROW_BLOCK * ROW_BLOCK
+        capacity = len(arrays.keys)
+        last = SegmentArrays(*(_rows(each, start, start + ROW_BLOCK, capacity).copy() for each in arrays))
+        return cls(segment.scale, len(segment), arrays, last)
+
+    def pieces(self, number: int) -> Iterator[NDArray[np.generic]]:
+        """The bytes of one of the arrays, in order: whole blocks of rows."""
+        yield _rows(self.arrays[number], 0, self.rows // ROW_BLOCK * ROW_BLOCK, len(self.arrays.keys))
+        if self.rows % ROW_BLOCK:
+            yield self.last_block[number]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A file that has been mapped: its segments are the file, until they are changed."""
+
+    number: int
+    """The change number that they are as of."""
+    segments: list[Segment]
+    _file: FileIO
+    _codes: list[_Array]
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes that `check_codes` reads."""
+        return sum(codes.size for codes in self._codes)
+
+    def check_codes(self, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Read the codes in the file, and let go of it. To be called once.
+
+        Stops early where `go_on` answers False. Raises OSError, and UnusableSnapshotError for codes that are
+        not what was written.
+        """
+        buffer = bytearray(_CHUNK)
+        with self._file as file:
+            for codes in self._codes:
+                file.seek(codes.place)
+                left, checksum = codes.size, 0
+                while left and go_on():
+                    chunk = memoryview(buffer)[: min(left, _CHUNK)]
+                    chunk = chunk[: file.readinto(chunk)]
+                    if not chunk:
+                        raise UnusableSnapshotError("it has become shorter")
+                    checksum = zlib.crc32(chunk, checksum)
+                    left -= len(chunk)
+                if not left and checksum != codes.checksum:
+                    raise UnusableSnapshotError("codes in it are damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """Where an array lies in the file, in bytes, and its CRC-32."""
+
+    place: int
+    size: int
+    checksum: int
+
+
+def write_unfinished(folder: Path, identity: Identity, parts: Sequence[Part], number: int) -> Path:
     """Write rows as of change `number`, complete and on disk, under a name of its own. Raises OSError."""
-    header = {
-        "version": VERSION,
-        "store_id": identity.store_id,
-        "collection": identity.collection,
-        "kind": identity.kind,
-        "dimension": identity.dimension,
-        "number": number,
-        "parts": [[part.scale, len(part.keys)] for part in parts],
-    }
-    encoded = json.dumps(header).encode()
     path = folder / f"{identity.file_name}.{uuid.uuid4().hex}{UNFINISHED_SUFFIX}"
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-            for chunk in (MAGIC, _LENGTH.pack(len(encoded)), encoded, *_arrays(parts)):
-                digest.update(chunk)
-                file.write(chunk)
-            file.write(digest.digest())
+            file.write(MAGIC)
+            segments = [
+                {
+                    "scale": part.scale,
+                    "rows": part.rows,
+                    "arrays": [_write_array(file, part.pieces(i)) for i in range(len(part.arrays))],
+                }
+                for part in parts
+            ]
+            table = {"size": file.tell(), **identity.described(), "number": number, "segments": segments}
+            encoded = json.dumps(table).encode()
+            file.write(encoded)
+            file.write(_END.pack(len(encoded), _digest(encoded), MAGIC))
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -86,49 +182,85 @@ def put_in_place(unfinished: Path, identity: Identity) -> None:
         os.fsync(descriptor)
 
 
-def read(folder: Path, identity: Identity) -> tuple[list[Rows], int]:
-    """The rows, and the change number they are as of.
+def read(folder: Path, identity: Identity) -> Snapshot:
+    """Map the file of an index. All but the codes has been checked; `Snapshot.check_codes` is yet to come.
 
     Raises FileNotFoundError, OSError, and UnusableSnapshotError for anything but a sound file of `identity`.
     """
-    data = (folder / identity.file_name).read_bytes()
-    start = len(MAGIC) + _LENGTH.size
-    if len(data) < start + _DIGEST_BYTES or not data.startswith(MAGIC):
-        raise UnusableSnapshotError("it is no index file")
-    body = memoryview(data)[:-_DIGEST_BYTES]
-    if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != data[-_DIGEST_BYTES:]:
-        raise UnusableSnapshotError("its digest differs: it is damaged or cut short")
-    (length,) = _LENGTH.unpack_from(data, len(MAGIC))
-    header = json.loads(bytes(body[start : start + length]))
-    expected = {
-        "version": VERSION,
-        "store_id": identity.store_id,
-        "collection": identity.collection,
-        "kind": identity.kind,
-        "dimension": identity.dimension,
-    }
-    for name, value in expected.items():
-        if header.get(name) != value:
-            raise UnusableSnapshotError(f"its {name} is {header.get(name)!r}, not {value!r}")
-    return list(_parts(body[start + length :], header["parts"], identity.dimension)), int(header["number"])
+    file = (folder / identity.file_name).open("rb", buffering=0)
+    try:
+        table = _read_table(file)
+        for name, value in identity.described().items():
+            if table.get(name) != value:
+                raise UnusableSnapshotError(f"its {name} is {table.get(name)!r}, not {value!r}")
+        # Writable, but what is written stays in memory.
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        content = np.frombuffer(mapping, dtype=np.uint8)
+        segments: list[Segment] = []
+        codes: list[_Array] = []
+        for entry in table["segments"]:
+            arrays = _arrays(content, identity.dimension, entry)
+            segments.append(Segment.adopt(identity.dimension, entry["scale"], entry["rows"], arrays))
+            codes.append(_Array(entry["arrays"][_CODES][0], arrays.codes.nbytes, entry["arrays"][_CODES][1]))
+        return Snapshot(table["number"], segments, file, codes)
+    except BaseException:
+        file.close()
+        raise
 
 
-def _arrays(parts: list[Rows]) -> Iterator[bytes]:
-    """The bytes of the parts, in order."""
-    for part in parts:
-        yield part.keys.astype("<i8").tobytes()
-        yield part.codes.tobytes()
+def _write_array(file: BinaryIO, pieces: Iterable[NDArray[np.generic]]) -> tuple[int, int]:
+    """Write an array at the next multiple of ALIGNMENT; its place and checksum."""
+    file.write(bytes(-file.tell() % ALIGNMENT))
+    place, checksum = file.tell(), 0
+    for piece in pieces:
+        content = piece.reshape(-1).view(np.uint8)
+        for start in range(0, len(content), _CHUNK):
+            chunk = content[start : start + _CHUNK].data
+            checksum = zlib.crc32(chunk, checksum)
+            file.write(chunk)
+    return place, checksum
 
 
-def _parts(payload: memoryview, sizes: list[list[float]], dimension: int) -> Iterator[Rows]:
-    """The inverse of `_arrays`; the digest vouches for the sizes."""
-    place = 0
-    for scale, size in sizes:
-        count = int(size)
-        keys = np.frombuffer(payload, dtype="<i8", count=count, offset=place)
-        codes = np.frombuffer(payload, dtype=np.int8, count=count * dimension, offset=place + keys.nbytes)
-        yield Rows(scale, keys, codes.reshape(count, dimension))
-        place += keys.nbytes + codes.nbytes
+def _read_table(file: FileIO) -> dict[str, Any]:
+    """The table of a file that is as long as when it was written. Raises UnusableSnapshotError."""
+    length = os.fstat(file.fileno()).st_size
+    place = max(length - _END.size, 0)
+    start = file.read(len(MAGIC))
+    file.seek(place)
+    end = file.read(_END.size)
+    if len(end) < _END.size or not start == end[-len(MAGIC) :] == MAGIC:
+        raise UnusableSnapshotError("it is no index file of this version, or cut short")
+    size, digest, _ = _END.unpack(end)
+    file.seek(max(place - size, 0))
+    encoded = file.read(min(size, place))
+    if _digest(encoded) != digest:
+        raise UnusableSnapshotError("its table is damaged")
+    table: dict[str, Any] = json.loads(encoded)
+    if table["size"] + len(encoded) + _END.size != length:
+        raise UnusableSnapshotError(f"it has {length} bytes, which is not what was written")
+    return table
+
+
+def _arrays(content: NDArray[np.uint8], dimension: int, entry: dict[str, Any]) -> SegmentArrays:
+    """The arrays of one of the table's segments, in place. Raises UnusableSnapshotError."""
+    blocks = -(-entry["rows"] // ROW_BLOCK)
+    one_block: Sequence[NDArray[Any]] = SegmentArrays.empty(dimension, ROW_BLOCK)
+    arrays: list[NDArray[Any]] = []
+    for name, block, (place, checksum) in zip(SegmentArrays._fields, one_block, entry["arrays"], strict=True):
+        data = content[place : place + blocks * block.nbytes]
+        if name != SegmentArrays._fields[_CODES] and zlib.crc32(data.data) != checksum:
+            raise UnusableSnapshotError(f"its {name} are damaged")
+        arrays.append(data.view(block.dtype).reshape(blocks * len(block), *block.shape[1:]))
+    return SegmentArrays(*arrays)
+
+
+def _rows(array: NDArray[Any], start: int, end: int, capacity: int) -> NDArray[Any]:
+    """What an array holds of the rows from `start` to `end`, multiples of ROW_BLOCK."""
+    return array[start * len(array) // capacity : end * len(array) // capacity]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=32).digest()
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def _compare(index: CollectionIndex, feed: ChangeFeed) -> set[tuple[int, str]]:
     truth_keys, truth = _digests(_rows_of_feed(index, feed))
     index_keys, indexed = _digests(
         (key, codes.tobytes(), scale)
-        for scale, keys, part in index.contents()
+        for scale, keys, part in (segment.contents() for segment in index.segments)
         for key, codes in zip(keys.tolist(), part, strict=True)
     )
     unique_keys, first, counts = np.unique(index_keys, return_index=True, return_counts=True)

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facerec.config import SnapshotPolicy
 from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
 from facerec.errors import StorageError
+from facerec.vectors import archive, snapshot
 from facerec.vectors.archive import Archive
 from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.index import CollectionIndex
 from facerec.vectors.quantization import dequantize, quantize_batch
+from facerec.vectors.snapshot import Identity, Part, UnusableSnapshotError
 
 KEY = CollectionKey(7)
 FACE = EntityKind.FACE
@@ -99,13 +102,15 @@ class ListFeed:
         return self.present
 
 
-def open_store(folder: Path, feed: ListFeed, memory_limit: int | None = None) -> EmbeddedStore:
-    return EmbeddedStore(folder, feed, snapshot_from=100, memory_limit=memory_limit)
+def open_store(
+    folder: Path, feed: ListFeed, memory_limit: int | None = None, snapshots: SnapshotPolicy = "auto"
+) -> EmbeddedStore:
+    return EmbeddedStore(folder, feed, snapshot_from=100, memory_limit=memory_limit, snapshots=snapshots)
 
 
-def saved(folder: Path, feed: ListFeed) -> Path:
+def saved(folder: Path, feed: ListFeed, snapshots: SnapshotPolicy = "auto") -> Path:
     """Use and close a store over the feed: its snapshot."""
-    store = open_store(folder, feed)
+    store = open_store(folder, feed, snapshots=snapshots)
     store.search(feed.collection, FACE, feed.vector(min(feed.rows)), limit=1, min_cosine=0)
     store.close()
     return folder / "7-face.index"
@@ -148,6 +153,25 @@ def test_small_collections_and_long_vectors_have_none(tmp_path: Path) -> None:
         assert assert_right(tmp_path, feed) == [0]
 
 
+def test_the_policy_says_which_indexes_are_kept(tmp_path: Path) -> None:
+    feed = ListFeed(dimension=512)
+    feed.add(300)
+    path = saved(tmp_path, feed, "always")
+    assert path.exists()
+    store = open_store(tmp_path, feed, snapshots="always")
+    feed.asked_after.clear()
+    assert store.search(feed.collection, FACE, feed.vector(9), limit=1, min_cosine=0.9)[0][0].key == 9
+    assert feed.asked_after == []
+    store.close()
+    # Where the policy does not allow a file that is there, its use ends with it.
+    assert assert_right(tmp_path, feed) == [0]
+    assert not path.exists()
+    small = ListFeed()
+    small.add(300)
+    assert saved(tmp_path, small).exists()
+    assert not saved(tmp_path, small, "never").exists()
+
+
 def test_many_changes_are_saved_without_waiting_for_the_end(tmp_path: Path) -> None:
     feed = ListFeed()
     feed.add(500)
@@ -172,18 +196,95 @@ def test_a_snapshot_cut_short_is_built_anew(tmp_path: Path, length: int) -> None
     assert assert_right(tmp_path, feed) == []
 
 
+def flip_a_bit(path: Path, start: int, end: int, seed: int) -> None:
+    """Damage one of the bytes from `start` to `end` that are not zero, as those between arrays are."""
+    rng = np.random.default_rng(seed)
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8).copy()
+    content[start + rng.choice(np.flatnonzero(content[start:end]))] ^= 1 << rng.integers(0, 8)
+    path.write_bytes(content.tobytes())
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_snapshot_with_a_flipped_bit_is_built_anew(tmp_path: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    feed = ListFeed()
+    feed = ListFeed(dimension=(128, 256)[seed % 2])
     feed.add(200)
     path = saved(tmp_path, feed)
-    content = bytearray(path.read_bytes())
-    # Half of them in the first 300 bytes, where the header lies.
-    place = int(rng.integers(0, 300 if seed % 2 else len(content)))
-    content[place] ^= 1 << int(rng.integers(0, 8))
-    path.write_bytes(content)
-    assert assert_right(tmp_path, feed) == [0]
+    size = path.stat().st_size
+    # Anywhere; the table at the end; keys and lengths at the start; sketches before the table.
+    for part, (start, end) in enumerate([(0, size), (size - 600, size), (0, 8192), (size - 8000, size)]):
+        flip_a_bit(path, start, end, seed * 4 + part)
+        assert assert_right(tmp_path, feed) == [0]
+
+
+def test_codes_of_a_large_snapshot_are_checked_while_it_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(archive, "CHECKED_AT_ONCE", 0)
+    feed = ListFeed()
+    feed.add(500)
+    path = saved(tmp_path, feed)
+    assert assert_right(tmp_path, feed) == []
+    place = path.read_bytes().index(feed.rows[RowKey(77)][1].codes)
+    flip_a_bit(path, place, place + 128, 0)
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+    deadline = time.monotonic() + 60
+    while path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "is damaged" in caplog.text
+    assert store.search(feed.collection, FACE, feed.vector(77), limit=1, min_cosine=0)[0][0].cosine > 0.9999
+    assert store.verify(feed.collection, FACE) == []
+    store.close()
+    assert assert_right(tmp_path, feed) == []
+
+
+def test_a_check_stops_when_the_store_is_closed(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(500)
+    path = saved(tmp_path, feed)
+    flip_a_bit(path, 16_384, 20_000, 0)
+    identity = Identity(feed.identity, KEY, FACE, 128)
+    snapshot.read(tmp_path, identity).check_codes(lambda: False)
+    with pytest.raises(UnusableSnapshotError, match="codes"):
+        snapshot.read(tmp_path, identity).check_codes()
+
+
+def test_what_changes_in_a_mapped_index_does_not_change_its_file(tmp_path: Path) -> None:
+    feed = ListFeed(dimension=256)
+    feed.add(300)
+    path = saved(tmp_path, feed)
+    before = path.read_bytes()
+    opened = snapshot.read(tmp_path, Identity(feed.identity, KEY, FACE, 256))
+    opened.check_codes()
+    index = CollectionIndex(KEY, FACE, 256)
+    index.adopt(opened.segments, opened.number)
+    feed.remove(5)
+    feed.remove(299)
+    feed.add(3)
+    index.refresh(feed)
+    assert len(index) == 301
+    assert path.read_bytes() == before
+
+
+def test_rows_that_come_while_a_snapshot_is_written_are_not_in_it(tmp_path: Path) -> None:
+    feed = ListFeed(dimension=256)
+    index = CollectionIndex(KEY, FACE, 256)
+    feed.add(100)
+    index.refresh(feed)
+    parts = [Part.of(segment) for segment in index.segments]
+    feed.add(4)
+    index.refresh(feed)
+    identity = Identity(feed.identity, KEY, FACE, 256)
+    snapshot.put_in_place(snapshot.write_unfinished(tmp_path, identity, parts, 100), identity)
+    opened = snapshot.read(tmp_path, identity)
+    opened.check_codes()
+    assert [len(segment) for segment in opened.segments] == [100]
+    for array in opened.segments[0].arrays[:3]:
+        assert len(array) == 112
+        assert not array[100:].any()
+    assert not opened.segments[0].arrays.sketch[12, :, 4:].any()
+    assert assert_right(tmp_path, feed) == [100]
 
 
 def test_a_snapshot_of_another_database_is_built_anew(tmp_path: Path) -> None:
@@ -386,11 +487,11 @@ def test_a_face_removed_while_the_snapshot_is_written_does_not_stay_in_it(tmp_pa
             return feed.present
 
     removing = RemovingFeed()
-    archive = Archive(tmp_path, removing, 100)
+    kept = Archive(tmp_path, removing, "auto", 100)
     removing.armed = True
-    archive.save(index)
+    kept.save(index)
     assert list(tmp_path.iterdir()) == []
-    Archive(tmp_path, feed, 100).save(index)
+    Archive(tmp_path, feed, "auto", 100).save(index)
     assert [path.name for path in tmp_path.iterdir()] == ["7-face.index"]
 
 
