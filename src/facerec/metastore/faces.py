@@ -163,7 +163,7 @@ def _binary(face_ids: Iterable[str]) -> list[bytes]:
     return values
 
 
-def _numbered(rows: Iterable[sa.Row[Any]], collection: Collection) -> list[tuple[int, Face]]:
+def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -> list[tuple[int, Face]]:
     """The faces of rows of `_SELECT`, each with its change number."""
     return [(row.number, _face(row, collection)) for row in rows]
 
