@@ -30,6 +30,7 @@ from facerec.engine.landmarks import ShapePredictor, load_forest
 from facerec.engine.packs import dlib
 from facerec.engine.packs.dlib_onnx import recognizer_to_onnx
 from facerec.engine.packs.manifest import read_manifest
+from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer
 from facerec.engine.session import open_session
 from facerec.services.evaluation import cross_validate, operating_point
@@ -71,8 +72,8 @@ def crop_all(folder: Path, names: list[str]) -> dict[str, Pixels]:
 def embed_all(crops: dict[str, Pixels], *, mirrored: bool) -> Floats:
     """Embeddings (N, 128) of N crops, not normalised."""
     model = recognizer_to_onnx(dlib.recognition_network(), mirrored=mirrored)
-    session = open_session(model, runtime="auto", threads=THREADS)
-    recognizer = OnnxRecognizer(session, colour="rgb", mean=0, std=1)
+    session = open_session(model, runtime="auto", threads=THREADS, pixels=PixelInput("rgb", 0.0, 1.0))
+    recognizer = OnnxRecognizer(session)
     return np.concatenate([recognizer.embed(crop) for crop in crops.values()]).astype(np.float64)
 
 

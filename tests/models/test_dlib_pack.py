@@ -23,6 +23,7 @@ from facerec.engine.detection.mmod import MmodDetector, score
 from facerec.engine.landmarks import ShapePredictor, load_forest
 from facerec.engine.packs import dlib
 from facerec.engine.packs.manifest import read_manifest
+from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer
 from facerec.engine.session import open_session
 
@@ -50,17 +51,14 @@ def parts(pack: Path, request: pytest.FixtureRequest) -> Parts:
     assert manifest.landmarker is not None
     forest = load_forest(manifest.landmarker.file.read_bytes(), "landmarks.npz")
     detector = open_session(manifest.detector.file, runtime=request.param, threads=2)
-    recognizer = open_session(manifest.recognizer.file, runtime=request.param, threads=2)
+    spec = manifest.recognizer
+    pixels = PixelInput(spec.colour, spec.mean, spec.std)
+    recognizer = open_session(spec.file, runtime=request.param, threads=2, pixels=pixels)
     return Parts(
         MmodDetector(detector, threshold=0.5, nms=manifest.detector.nms, sizes=(8192,), enlargement=1),
         ShapePredictor(forest),
         DlibChipAligner(),
-        OnnxRecognizer(
-            recognizer,
-            colour=manifest.recognizer.colour,
-            mean=manifest.recognizer.mean,
-            std=manifest.recognizer.std,
-        ),
+        OnnxRecognizer(recognizer),
     )
 
 

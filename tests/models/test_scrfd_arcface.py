@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facerec.engine.alignment.arcface import ArcFaceAligner
 from facerec.engine.base import Detections, Detector, Floats, Pixels
 from facerec.engine.detection import scrfd, yunet
+from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
 from facerec.engine.session import open_session
 
@@ -69,6 +70,7 @@ def open_detector(shared: Path) -> Iterator[Open]:
                 runtime=runtime,
                 threads=1,
                 input_shape=scrfd.INPUT_SHAPE,
+                pixels=yunet.PIXELS if name.startswith("yunet") else scrfd.PIXELS,
             )
             if name.startswith("yunet"):
                 opened[name, runtime] = yunet.YunetDetector(session, threshold=0.7, nms=0.3, sizes=SIZES)
@@ -91,8 +93,9 @@ def open_recognizer(shared: Path, runtime: str) -> OnnxRecognizer:
         runtime=runtime,
         threads=1,
         input_shape=batch_shape(112),
+        pixels=PixelInput("rgb", mean=127.5, std=128.0),
     )
-    return OnnxRecognizer(session, colour="rgb", mean=127.5, std=128.0)
+    return OnnxRecognizer(session)
 
 
 def points(faces: Detections) -> Floats:
@@ -179,7 +182,8 @@ def test_detections_equal_insightface(photos: list[Photo], shared: Path) -> None
 
     The picture, 819 x 546, becomes 640 x 426. insightface divides both axes by 426 / 546, we each by its own.
     """
-    session = open_session(shared / "models" / "scrfd_500m_bnkps.onnx", runtime="onnxruntime", threads=1)
+    file = shared / "models" / "scrfd_500m_bnkps.onnx"
+    session = open_session(file, runtime="onnxruntime", threads=1, pixels=scrfd.PIXELS)
     detector = scrfd.ScrfdDetector(session, threshold=0.5, nms=0.4, sizes=(640,))
     faces = detector.detect(photos[0].pixels())
     axes = np.array([(426 / 546) / (640 / 819), 1.0])
@@ -193,7 +197,7 @@ def test_a_file_of_one_size_answers_as_the_freed_one(photos: list[Photo], shared
     image = photos[4].pixels()[:2000, :2000]
     found = []
     for shape in (None, scrfd.INPUT_SHAPE):
-        session = open_session(file, runtime="openvino", threads=1, input_shape=shape)
+        session = open_session(file, runtime="openvino", threads=1, input_shape=shape, pixels=scrfd.PIXELS)
         found.append(scrfd.ScrfdDetector(session, threshold=0.3, nms=0.4, sizes=(640,)).detect(image))
     np.testing.assert_allclose(found[0].boxes, found[1].boxes, atol=0.05)
     np.testing.assert_allclose(found[0].scores, found[1].scores, atol=1e-4)
@@ -201,7 +205,8 @@ def test_a_file_of_one_size_answers_as_the_freed_one(photos: list[Photo], shared
 
 
 def test_a_file_of_one_size_finds_faces_that_fill_the_frame(shared: Path) -> None:
-    session = open_session(shared / "models" / "scrfd_500m_bnkps.onnx", runtime="openvino", threads=1)
+    file = shared / "models" / "scrfd_500m_bnkps.onnx"
+    session = open_session(file, runtime="openvino", threads=1, pixels=scrfd.PIXELS)
     detector = scrfd.ScrfdDetector(session, threshold=0.5, nms=0.4, sizes=SIZES)
     image = read(shared / "data" / "lfw" / "images" / "Abel_Pacheco_0001.jpg")
     face = detector.detect(image)
@@ -294,6 +299,7 @@ def test_lfw_is_verified_as_well_as_the_reference_does(
         runtime="openvino",
         threads=2,
         input_shape=scrfd.INPUT_SHAPE,
+        pixels=scrfd.PIXELS,
     )
     detector = scrfd.ScrfdDetector(session, threshold=0.5, nms=0.4, sizes=sizes)
     with (shared / "data" / "lfw" / "pairs.csv").open() as lines:

@@ -22,7 +22,7 @@ InputShape = tuple[int | None, ...]
 
 def input_shape(model: onnx.ModelProto) -> InputShape:
     """Declared shape of the first input that is not a weight. Raises PackError when there is none."""
-    return _dimensions(_first_input(model))
+    return _dimensions(first_input(model))
 
 
 def reshape_input(model: onnx.ModelProto, shape: InputShape) -> onnx.ModelProto:
@@ -44,7 +44,7 @@ def reshape_input(model: onnx.ModelProto, shape: InputShape) -> onnx.ModelProto:
             _free_batch(changed.graph, node, constants, before)
         elif node.op_type == "Resize":
             _scale_relatively(changed.graph, node, constants, before)
-    _declare(_first_input(changed), shape)
+    _declare(first_input(changed), shape)
     del changed.graph.value_info[:]
     for output in changed.graph.output:
         _declare(output, (None,) * len(_dimensions(output)))
@@ -54,7 +54,7 @@ def reshape_input(model: onnx.ModelProto, shape: InputShape) -> onnx.ModelProto:
         raise PackError(f"the network can not take inputs of the shape {shape}: {error}") from error
 
 
-def _first_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
+def first_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     """The first input that is not a weight (files of the first ONNX versions list weights as inputs too)."""
     weights = {weight.name for weight in model.graph.initializer}
     inputs: list[onnx.ValueInfoProto] = [i for i in model.graph.input if i.name not in weights]

@@ -35,7 +35,7 @@ def test_a_folder_and_a_pulled_name_open_the_same_pack(
     photo = shared / "data" / "photos" / "002_A.jpg"
     vectors = []
     for name in ("mine", str(scrfd_pack)):
-        engine = open_engine(settings(tmp_path, model_path=name))
+        engine = open_engine(settings(tmp_path, model_path=name, precision="f32"))
         assert engine.contract.pack == "scrfd_mobilefacenet"
         assert engine.contract.model_version == "9.1"
         assert engine.contract.dimension == 128
@@ -48,7 +48,7 @@ def test_the_runtimes_agree(tmp_path: Path, scrfd_pack: Path, shared: Path) -> N
     photo = shared / "data" / "photos" / "002_A.jpg"
     vectors = []
     for runtime in ("openvino", "onnxruntime"):
-        engine = load_pack(scrfd_pack, settings(tmp_path, runtime=runtime))
+        engine = load_pack(scrfd_pack, settings(tmp_path, runtime=runtime, precision="f32"))
         vectors.append(largest(engine, photo))
         engine.close()
     assert vectors[0] @ vectors[1] > 0.9999

@@ -4,16 +4,22 @@ import numpy as np
 import pytest
 from small_networks import constant_network, mean_network
 
+from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
 from facerec.engine.session import open_session
 from facerec.errors import ConfigurationError, PackError
+
+RAW = PixelInput("rgb", mean=0, std=1)
 
 
 def recognizer(batch: int | None, *, colour: str = "rgb", mean: float = 0, std: float = 1) -> OnnxRecognizer:
     """A recogniser whose embedding is the mean of each channel of its input, 12 x 12 pixels."""
     network = mean_network((1, 3, 12, 12), 1.0)
-    session = open_session(network, runtime="openvino", threads=1, input_shape=(batch, 3, 12, 12))
-    return OnnxRecognizer(session, colour=colour, mean=mean, std=std)
+    shape = (batch, 3, 12, 12)
+    pixels = PixelInput(colour, mean, std)
+    return OnnxRecognizer(
+        open_session(network, runtime="openvino", threads=1, input_shape=shape, pixels=pixels)
+    )
 
 
 def crops(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -53,13 +59,13 @@ def test_wrong_settings_are_named() -> None:
 
 def test_a_network_that_does_not_embed_each_crop_is_refused() -> None:
     one_answer = constant_network(("N", 3, 12, 12), [np.zeros((1, 128), np.float32)])
-    session = open_session(one_answer, runtime="openvino", threads=1)
+    session = open_session(one_answer, runtime="openvino", threads=1, pixels=RAW)
     with pytest.raises(PackError, match="one embedding of each crop"):
-        OnnxRecognizer(session, colour="rgb", mean=0, std=1)
+        OnnxRecognizer(session)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 12, 16), (1, 1, 12, 12), ("N", 3, "H", "W")])
 def test_a_network_that_does_not_take_square_crops_is_refused(shape: tuple[int | str, ...]) -> None:
     network = constant_network(shape, [np.zeros((1, 128), np.float32)])
     with pytest.raises(PackError, match="takes inputs of the shape"):
-        OnnxRecognizer(open_session(network, runtime="openvino", threads=1), colour="rgb", mean=0, std=1)
+        OnnxRecognizer(open_session(network, runtime="openvino", threads=1))

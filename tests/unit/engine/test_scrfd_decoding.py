@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from small_networks import constant_network, mean_network
 
-from facerec.engine.detection.scrfd import ScrfdDetector
+from facerec.engine.detection import yunet
+from facerec.engine.detection.scrfd import PIXELS, ScrfdDetector
 from facerec.engine.detection.yunet import YunetDetector
 from facerec.engine.session import open_session
 from facerec.errors import PackError
@@ -23,7 +24,7 @@ def blank(anchors: int, channels: tuple[int, ...]) -> list[Arrays]:
 
 def scrfd(outputs: list[Arrays], shape: tuple[int, ...] = (1, 3, SIDE, SIDE)) -> ScrfdDetector:
     network = constant_network(shape, [output for group in outputs for output in group])
-    session = open_session(network, runtime="openvino", threads=1)
+    session = open_session(network, runtime="openvino", threads=1, pixels=PIXELS)
     return ScrfdDetector(session, threshold=0.5, nms=0.4, sizes=(SIDE,))
 
 
@@ -71,7 +72,9 @@ def test_an_image_without_a_face_gives_empty_arrays() -> None:
 
 
 def test_scrfd_refuses_a_network_that_is_no_detector() -> None:
-    session = open_session(mean_network((1, 3, SIDE, SIDE), 1.0), runtime="openvino", threads=1)
+    session = open_session(
+        mean_network((1, 3, SIDE, SIDE), 1.0), runtime="openvino", threads=1, pixels=PIXELS
+    )
     detector = ScrfdDetector(session, threshold=0.5, nms=0.4, sizes=(SIDE,))
     with pytest.raises(PackError, match="1, 4 and 10 channels"):
         detector.detect(np.zeros((SIDE, SIDE, 3), np.uint8))
@@ -86,7 +89,7 @@ def test_yunet_centres_and_logarithms_are_read_in_strides() -> None:
     # Class scores alone, or above one, make no face of another cell.
     outputs[0][0][0, 3] = 1.0
     network = constant_network((1, 3, SIDE, SIDE), [output for group in outputs for output in group])
-    session = open_session(network, runtime="openvino", threads=1)
+    session = open_session(network, runtime="openvino", threads=1, pixels=yunet.PIXELS)
     detector = YunetDetector(session, threshold=0.5, nms=0.3, sizes=(SIDE,))
     faces = detector.detect(np.zeros((SIDE, SIDE, 3), np.uint8))
     # The centre lies at 5.5, 2.25 strides; the box is 2 strides wide and 3 high.
@@ -101,7 +104,7 @@ def test_yunet_survives_numbers_that_overflow() -> None:
     outputs[0][2][:] = outputs[1][2][:] = 5.0
     outputs[2][2][:] = 1000.0
     network = constant_network((1, 3, SIDE, SIDE), [output for group in outputs for output in group])
-    session = open_session(network, runtime="openvino", threads=1)
+    session = open_session(network, runtime="openvino", threads=1, pixels=yunet.PIXELS)
     faces = YunetDetector(session, threshold=0.5, nms=0.3, sizes=(SIDE,)).detect(
         np.zeros((SIDE, SIDE, 3), np.uint8)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +14,7 @@ from facerec.engine.alignment.arcface import ArcFaceAligner
 from facerec.engine.alignment.dlib_chip import DlibChipAligner
 from facerec.engine.attributes import Landmarks68, Landmarks106, open_attribute_model
 from facerec.engine.base import Aligner, AttributeModel, DenseLandmarker, Detector, Engine, Floats, Landmarker
+from facerec.engine.detection import scrfd, yunet
 from facerec.engine.detection.mmod import MmodDetector
 from facerec.engine.detection.scrfd import ScrfdDetector
 from facerec.engine.detection.yunet import YunetDetector
@@ -31,13 +31,21 @@ from facerec.engine.packs.manifest import (
     RecognizerSpec,
     read_manifest,
 )
+from facerec.engine.packs.networks import (
+    DETECTOR,
+    RECOGNIZER,
+    NetworkOpener,
+    NetworkUse,
+    ServingNetworks,
+)
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
 from facerec.engine.pipeline import Limits, PackEngine, Parts
+from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
 from facerec.engine.reshaping import InputShape, input_shape
-from facerec.engine.session import open_session
 from facerec.errors import PackError
 
+_DETECTOR_TRIAL = (1, 3, 320, 320)
 FAKE = "fake"
 """Name of the engine without networks, for tests."""
 
@@ -76,13 +84,16 @@ def pack_manifest(folder: Path) -> PackManifest:
     return read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
 
 
-def load_pack(folder: Path, settings: Settings) -> Engine:
+def load_pack(folder: Path, settings: Settings, networks: NetworkOpener | None = None) -> Engine:
     """The engine of the pack in a folder, with the settings' runtime, threads, limits and overrides.
 
-    Raises PackError for a folder that is no pack, and for networks that cannot be loaded or do not fit.
+    networks: opens the networks; by default in the precision that the settings ask for.
+
+    Raises PackError for a folder that is no pack, and for networks that cannot be loaded or do not fit;
+    ConfigurationError when a network's activation ranges are not known and the settings ask for int8.
     """
     manifest = pack_manifest(folder)
-    parts = _parts(_overridden(manifest, settings), settings)
+    parts = _parts(_overridden(manifest, settings), settings, networks or ServingNetworks(settings))
     limits = Limits(
         max_pixels=settings.max_image_pixels,
         max_faces=settings.max_faces_per_image,
@@ -103,19 +114,15 @@ def _overridden(manifest: PackManifest, settings: Settings) -> PackManifest:
     return replace(manifest, detector=detector)
 
 
-def _parts(manifest: PackManifest, settings: Settings) -> Parts:
-    """The pack's networks, loaded.
-
-    Each of the `threads` workers detects on one processor; the recogniser, whose runs are made one at a time,
-    may use them all.
-    """
-    recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, settings)
+def _parts(manifest: PackManifest, settings: Settings, networks: NetworkOpener) -> Parts:
+    """The pack's networks, loaded."""
+    recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, networks)
     attribute_models, dense = _attribute_models(manifest, settings)
     centre = _centre(manifest.recognizer.centre, recognizer.dimension)
     return Parts(
         contract=manifest.contract(recognizer.dimension),
         calibration=manifest.calibration,
-        detector=_detector(manifest.detector, settings),
+        detector=_detector(manifest.detector, networks),
         detection_side=max(manifest.detector.sizes),
         landmarker=_landmarker(manifest.landmarker) if manifest.landmarker else None,
         aligner=_aligner(manifest.alignment),
@@ -126,15 +133,17 @@ def _parts(manifest: PackManifest, settings: Settings) -> Parts:
     )
 
 
-def _detector(spec: DetectorSpec, settings: Settings) -> Detector:
+def _detector(spec: DetectorSpec, networks: NetworkOpener) -> Detector:
     """The detector of the manifest's kind."""
-    session = open_session(
-        spec.file,
-        runtime=settings.runtime,
-        threads=1,
-        parallel=settings.threads,
-        input_shape=None if spec.kind == "mmod" else (1, 3, None, None),
+    pixels = {"scrfd": scrfd.PIXELS, "yunet": yunet.PIXELS}.get(spec.kind)
+    use = NetworkUse(
+        role=DETECTOR,
+        file=spec.file,
+        pixels=pixels,
+        input_shape=None if spec.kind == "mmod" else scrfd.INPUT_SHAPE,
+        trial=_DETECTOR_TRIAL,
     )
+    session = networks.open(use)
     if spec.kind == "mmod":
         return MmodDetector(session, threshold=spec.threshold, nms=spec.nms, sizes=spec.sizes)
     if spec.kind == "yunet":
@@ -152,7 +161,7 @@ def _aligner(spec: AlignmentSpec) -> Aligner:
     return ArcFaceAligner(spec.size) if spec.kind == "arcface" else DlibChipAligner(spec.size)
 
 
-def _recognizer(spec: RecognizerSpec, size: int, settings: Settings) -> OnnxRecognizer:
+def _recognizer(spec: RecognizerSpec, size: int, networks: NetworkOpener) -> OnnxRecognizer:
     """The recogniser for crops of `size` pixels, taking batches of any length where its network can."""
     declared = _declared_shape(spec.file)
     if len(declared) != 4 or any(side not in (size, None) for side in declared[2:]):
@@ -160,14 +169,18 @@ def _recognizer(spec: RecognizerSpec, size: int, settings: Settings) -> OnnxReco
             f"{spec.file} takes inputs of shape {declared}, but the pack's alignment cuts crops of "
             f"{size} x {size}"
         )
-    options: dict[str, Any] = {"runtime": settings.runtime, "threads": settings.threads}
-    inputs: dict[str, Any] = {"colour": spec.colour, "mean": spec.mean, "std": spec.std}
+    use = NetworkUse(
+        role=RECOGNIZER,
+        file=spec.file,
+        pixels=PixelInput(spec.colour, mean=spec.mean, std=spec.std),
+        input_shape=batch_shape(size),
+        trial=(declared[0] or 1, 3, size, size),
+    )
     try:
-        session = open_session(spec.file, input_shape=batch_shape(size), **options)
-        return OnnxRecognizer(session, **inputs)
+        return OnnxRecognizer(networks.open(use))
     except PackError:
         # A network whose graph fixes the batch still runs: one batch of that length after the other.
-        return OnnxRecognizer(open_session(spec.file, **options), **inputs)
+        return OnnxRecognizer(networks.open(replace(use, input_shape=None)))
 
 
 def _declared_shape(file: Path) -> InputShape:

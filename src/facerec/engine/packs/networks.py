@@ -1,0 +1,124 @@
+"""Opens the networks of a pack: in the precision that suits this machine, or to record what they see."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from facerec.config import Settings
+from facerec.engine.base import Session
+from facerec.engine.pixel_input import PixelInput
+from facerec.engine.precision import PrecisionChoice, choose_precision
+from facerec.engine.quantized_network import Range
+from facerec.engine.range_measurement import RecordingSession
+from facerec.engine.reshaping import InputShape
+from facerec.engine.session import F32, INT8, open_session
+
+logger = logging.getLogger(__name__)
+
+DETECTOR = "detector"
+RECOGNIZER = "recognizer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkUse:
+    """A network of a pack, and how it is used."""
+
+    role: str
+    """DETECTOR or RECOGNIZER."""
+    file: Path
+    pixels: PixelInput | None
+    """What the network takes of an image; None where what comes before it makes its numbers."""
+    input_shape: InputShape | None
+    """Shape that its input shall have; see `open_session`."""
+    trial: InputShape
+    """A usual input, to try out its speed on."""
+
+
+class NetworkOpener(Protocol):
+    """Opens the networks of a pack."""
+
+    def open(self, use: NetworkUse) -> Session:
+        """The network, for as many runs at a time as the service has threads, each on one processor."""
+
+
+class ServingNetworks:
+    """Opens each network in the precision that the settings ask for, or that is best here."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.choices: dict[str, PrecisionChoice] = {}
+        """What was chosen for each role."""
+
+    def open(self, use: NetworkUse) -> Session:
+        """Raises ConfigurationError and PackError as `choose_precision` and `open_session` do."""
+        choice = self.choices.get(use.role) or choose_precision(
+            use.file,
+            wanted=self._settings.precision,
+            runtime=self._settings.runtime,
+            trial=use.trial,
+            pixels=use.pixels,
+        )
+        if use.role not in self.choices:
+            logger.info("%s %s runs in %s: %s", use.role, choice.network, choice.precision, choice.reason)
+        self.choices[use.role] = choice
+        return open_session(
+            use.file,
+            runtime=self._settings.runtime,
+            threads=1,
+            parallel=self._settings.threads,
+            input_shape=use.input_shape,
+            pixels=use.pixels,
+            precision=choice.precision,
+            ranges=choice.ranges.ranges if choice.ranges else None,
+        )
+
+
+class FixedNetworks:
+    """Opens the networks whose ranges are given in int8, and any other in f32: to compare the two."""
+
+    def __init__(self, settings: Settings, ranges: Mapping[str, Mapping[str, Range]]) -> None:
+        """ranges: of each network in question, by its role."""
+        self._settings = settings
+        self._ranges = ranges
+
+    def open(self, use: NetworkUse) -> Session:
+        """Raises PackError as `open_session` does."""
+        ranges = self._ranges.get(use.role)
+        return open_session(
+            use.file,
+            runtime=self._settings.runtime,
+            threads=1,
+            parallel=self._settings.threads,
+            input_shape=use.input_shape,
+            pixels=use.pixels,
+            precision=F32 if ranges is None else INT8,
+            ranges=ranges,
+        )
+
+
+class RecordingNetworks:
+    """Opens each network in f32, so that the ranges of its activations are noted while it runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.sessions: dict[str, RecordingSession] = {}
+        """What each role's network has seen."""
+        self.uses: dict[str, NetworkUse] = {}
+
+    def open(self, use: NetworkUse) -> Session:
+        """Raises PackError as `open_session` does, and for a network in which nothing can be quantised."""
+        session = RecordingSession(
+            use.file,
+            runtime=self._settings.runtime,
+            threads=1,
+            parallel=self._settings.threads,
+            input_shape=use.input_shape,
+            pixels=use.pixels,
+        )
+        self.sessions[use.role] = session
+        self.uses[use.role] = use
+        return session
