@@ -151,6 +151,9 @@ class FoundFace:
     """(4,) float32 left, top, right, bottom in pixels."""
     landmarks: Floats
     """(5, 2) float32 pixels, in the pack's layout."""
+    shrink: int = 1
+    """How many times the picture may be shrunk for this face (see `Picture.reduced`): it is judged and
+    embedded as it looks there."""
 
 
 class Calibration(Protocol):

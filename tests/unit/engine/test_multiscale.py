@@ -99,13 +99,31 @@ def test_a_face_found_at_two_sizes_is_one_face_and_the_better_look_is_kept() -> 
     assert faces.scores[0] == pytest.approx(0.5 + 320 / 2000, abs=0.01)
 
 
-def test_small_images_are_enlarged_a_little_and_not_looked_at_twice_alike() -> None:
+@pytest.mark.parametrize(
+    ("side", "enlarged_to", "looked"),
+    [
+        (64, 240, [96]),
+        (200, 240, [256]),
+        (250, 240, [256]),
+        (257, 240, [288, 160]),
+        (257, 320, [320, 160]),
+        (2000, 240, [640, 160]),
+    ],
+)
+def test_small_images_are_enlarged_a_little_and_not_looked_at_twice_alike(
+    side: int, enlarged_to: int, looked: list[int]
+) -> None:
     spotter = Spotter(least=1, most=2000)
-    Scales((640, 160), 0.4).detect(square(64, 64, 10, 10, 30), spotter)
-    assert spotter.looked == [(96, 96)]
-    spotter = Spotter(least=1, most=2000)
-    Scales((640, 160), 0.4, most_enlarged=10.0).detect(square(64, 64, 10, 10, 30), spotter)
-    assert spotter.looked == [(640, 640), (160, 160)]
+    Scales((160, 640), 0.4, enlarged_to=enlarged_to).detect(square(side, side, 10, 10, 30), spotter)
+    assert spotter.looked == [(canvas, canvas) for canvas in looked]
+
+
+def test_an_image_of_a_canvas_s_size_is_seen_as_it_is() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (250, 256, 3), dtype=np.uint8)
+    seen = view(image, 256, None)
+    assert np.array_equal(seen.canvas[:250], image)
+    assert seen.canvas[250:].max() == 0
+    assert seen.scale.tolist() == [1, 1]
 
 
 def test_boxes_without_landmarks_pass() -> None:

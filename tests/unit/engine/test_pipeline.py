@@ -1,6 +1,7 @@
 import io
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from facerec.domain import AgeRange, Attributes, EmbeddingContract, Gender
-from facerec.engine.base import Detections, Engine, Floats, LandmarkLayout, Picture, Pixels
+from facerec.engine.base import Detections, Engine, Floats, FoundFace, LandmarkLayout, Picture, Pixels
 from facerec.engine.calibration import Knots
 from facerec.engine.pipeline import ALL_ATTRIBUTES, Limits, PackEngine, Parts
 from facerec.errors import Cancelled, FacerecError, InvalidImage, Overloaded
@@ -196,6 +197,25 @@ def test_only_the_given_faces_are_embedded_in_their_order() -> None:
     assert vectors.dtype == np.float32
 
 
+def test_faces_of_several_callers_share_runs_where_that_is_asked_for() -> None:
+    reader = Reader()
+    with engine(parts(recognizer=reader, shares_runs=True)) as one:
+        faces = one.detect(PICTURE)
+        starts = threading.Barrier(4)
+
+        def call(face: FoundFace) -> Floats:
+            starts.wait(WAIT)
+            return one.embed(PICTURE, [face, *faces])
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(call, [*faces, faces[0]]))
+        alone = one.embed(PICTURE, faces)
+    assert sum(reader.seen) == 4 * 4 + 3
+    assert max(reader.seen) <= LIMITS.max_batch
+    for answer, own in zip(answers, [*alone, alone[0]], strict=True):
+        assert np.allclose(answer, [own, *alone])
+
+
 def test_the_centre_is_subtracted_before_normalising() -> None:
     with engine(parts(centre=np.array([42, 0, 0], np.float32))) as one:
         vector = one.embed(PICTURE, one.detect(PICTURE)[:1])[0]
@@ -293,9 +313,10 @@ def test_images_are_refused_as_the_decoder_says() -> None:
         one.decode(b"text")
 
 
-def test_a_closed_engine_refuses_and_leaves_no_thread() -> None:
+@pytest.mark.parametrize("shares_runs", [False, True])
+def test_a_closed_engine_refuses_and_leaves_no_thread(shares_runs: bool) -> None:
     before = set(threading.enumerate())
-    one = PackEngine(parts(), LIMITS)
+    one = PackEngine(parts(shares_runs=shares_runs), LIMITS)
     faces = one.detect(PICTURE)
     one.embed(PICTURE, faces)
     one.close()
