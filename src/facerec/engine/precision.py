@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facerec.engine.activation_ranges import ActivationRanges, find_ranges
+from facerec.engine.activation_ranges import find_ranges
 from facerec.engine.base import Session
 from facerec.engine.pixel_input import PixelInput
+from facerec.engine.quantized_network import Range
 from facerec.engine.reshaping import InputShape
 from facerec.engine.session import BF16, F32, INT8, open_session
 from facerec.errors import ConfigurationError
 
-AUTO = "auto"
+AS_SET = "as set (FACEREC_PRECISION)"
+UNKNOWN_RANGES = "its activation ranges are not known: `facerec packs quantize` makes them"
+NO_INT8_PRODUCTS = "this processor has no instructions for products of int8, as far as the system tells"
 
 _INT8_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm"})
 """Instructions that sum products of int8 in int32; older ones round or overflow on the way."""
@@ -27,6 +32,21 @@ _FASTER = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkUse:
+    """A network of a pack, and how it is used."""
+
+    role: str
+    """What it is in the pack, such as "detector"."""
+    file: Path
+    pixels: PixelInput | None
+    """What the network takes of an image; None where what comes before it makes its numbers."""
+    input_shape: InputShape | None
+    """Shape that its input shall have; see `open_session`."""
+    trial: tuple[int, int, int, int]
+    """A usual shape of its input, channels first, to try out its speed on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionChoice:
     """The precision of one network, and why."""
 
@@ -35,45 +55,58 @@ class PrecisionChoice:
     precision: str
     """"f32", "bf16" or "int8"."""
     reason: str
-    ranges: ActivationRanges | None
-    """Those that int8 takes; None for any other precision."""
 
 
-def choose_precision(
-    network: Path, *, wanted: str, runtime: str, trial: InputShape, pixels: PixelInput | None = None
-) -> PrecisionChoice:
-    """Choose the precision of a network's file.
+def open_in_precision(
+    use: NetworkUse, wanted: str, *, runtime: str, threads: int, parallel: int
+) -> tuple[Session, PrecisionChoice]:
+    """Open a network in the precision that is wanted or best.
 
     wanted: "f32", "bf16", "int8", or "auto": int8 where the ranges are known, the processor multiplies int8,
     and a trial of a few runs shows that it is faster; else bf16 where the processor has it; else f32.
-    runtime, pixels: see `open_session`. trial: shape of the input in the trial, no dimension left open.
+    runtime, threads, parallel: see `open_session`.
 
-    Raises ConfigurationError for int8 without ranges, PackError for ranges that are damaged or of other
-    weights.
+    Raises what `open_session` raises; ConfigurationError for int8 without ranges, PackError for ranges that
+    are damaged or of other weights.
     """
+
+    def opened(precision: str, ranges: Mapping[str, Range] | None = None) -> Session:
+        return open_session(
+            use.file,
+            runtime=runtime,
+            threads=threads,
+            parallel=parallel,
+            input_shape=use.input_shape,
+            pixels=use.pixels,
+            precision=precision,
+            ranges=ranges,
+        )
+
+    def chosen(precision: str, reason: str) -> PrecisionChoice:
+        return PrecisionChoice(network=use.file.name, precision=precision, reason=reason)
+
     if wanted in (F32, BF16):
-        return PrecisionChoice(network=network.name, precision=wanted, reason="as set", ranges=None)
-    ranges = find_ranges(network)
+        return opened(wanted), chosen(wanted, AS_SET)
+    known = find_ranges(use.file)
     if wanted == INT8:
-        if ranges is None:
+        if known is None:
             raise ConfigurationError(
-                f"FACEREC_PRECISION is int8, but the activation ranges of {network} are not known: make them "
-                "with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
+                f"FACEREC_PRECISION is int8, but the activation ranges of {use.file} are not known: make "
+                "them with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
             )
-        return PrecisionChoice(network=network.name, precision=INT8, reason="as set", ranges=ranges)
+        return opened(INT8, known.ranges), chosen(INT8, AS_SET)
     instructions = processor_instructions()
     fallback = BF16 if instructions & _BF16_PRODUCTS else F32
-    if ranges is None:
-        reason = "activation ranges are not known: `facerec packs quantize` makes them"
-    elif not instructions & _INT8_PRODUCTS:
-        reason = "this processor has no instructions for products of int8, as far as is known"
-    else:
-        before, after = trial_times(network, ranges, runtime=runtime, trial=trial, pixels=pixels)
-        times = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
-        if after * _FASTER < before:
-            return PrecisionChoice(network=network.name, precision=INT8, reason=times, ranges=ranges)
-        reason = times
-    return PrecisionChoice(network=network.name, precision=fallback, reason=reason, ranges=None)
+    if known is None:
+        return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
+    if not instructions & _INT8_PRODUCTS:
+        return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
+    session, rival = opened(INT8, known.ranges), opened(F32)
+    after, before = compare_speed(session, rival, use)
+    reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
+    if after * _FASTER < before:
+        return session, chosen(INT8, reason)
+    return rival if fallback == F32 else opened(fallback), chosen(fallback, reason)
 
 
 def processor_instructions() -> frozenset[str]:
@@ -88,41 +121,20 @@ def processor_instructions() -> frozenset[str]:
     )
 
 
-def trial_times(
-    network: Path,
-    ranges: ActivationRanges,
-    *,
-    runtime: str,
-    trial: InputShape,
-    pixels: PixelInput | None = None,
-) -> tuple[float, float]:
-    """Milliseconds of a run in f32 and in int8 on one processor: the least of a few runs, taken in turns.
+def compare_speed(one: Session, other: Session, use: NetworkUse) -> tuple[float, float]:
+    """Milliseconds of a run of each of two forms of a network: the least of a few, taken in turns.
 
-    On a busy machine any run may be slow, but not all: while int8 does not seem faster, there are more rounds.
+    On a busy machine any run may be slow, but not all: while the first does not seem faster, there are more.
     """
-    before = open_session(network, runtime=runtime, threads=1, input_shape=trial, pixels=pixels)
-    after = open_session(
-        network,
-        runtime=runtime,
-        threads=1,
-        input_shape=trial,
-        pixels=pixels,
-        precision=INT8,
-        ranges=ranges.ranges,
-    )
-    count, channels, height, width = (side or 1 for side in trial)
+    count, channels, height, width = use.trial
     image = np.random.default_rng(0).integers(0, 256, (count, height, width, channels), np.uint8)
-    tensor = image if pixels is not None else np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)
-    least = [np.inf, np.inf]
+    planes = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)
+    least = [math.inf, math.inf]
     for number in range(_MOST_ROUNDS):
-        for place, session in enumerate((before, after)):
-            least[place] = min(least[place], _milliseconds(session, tensor))
-        if number >= _LEAST_ROUNDS and least[1] * _FASTER < least[0]:
+        for place, session in enumerate((one, other)):
+            began = time.perf_counter()
+            session.run(planes if use.pixels is None else image)
+            least[place] = min(least[place], 1000 * (time.perf_counter() - began))
+        if number >= _LEAST_ROUNDS and least[0] * _FASTER < least[1]:
             break
     return least[0], least[1]
-
-
-def _milliseconds(session: Session, tensor: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:
-    began = time.perf_counter()
-    session.run(tensor)
-    return 1000 * (time.perf_counter() - began)

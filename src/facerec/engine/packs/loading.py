@@ -35,12 +35,12 @@ from facerec.engine.packs.networks import (
     DETECTOR,
     RECOGNIZER,
     NetworkOpener,
-    NetworkUse,
     ServingNetworks,
 )
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
 from facerec.engine.pipeline import Limits, PackEngine, Parts
 from facerec.engine.pixel_input import PixelInput
+from facerec.engine.precision import NetworkUse
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
 from facerec.engine.reshaping import InputShape, input_shape
 from facerec.errors import PackError

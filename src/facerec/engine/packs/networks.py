@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from facerec.config import Settings
 from facerec.engine.base import Session
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.precision import PrecisionChoice, choose_precision
+from facerec.engine.precision import NetworkUse, PrecisionChoice, open_in_precision
 from facerec.engine.quantized_network import Range
 from facerec.engine.range_measurement import RecordingSession
-from facerec.engine.reshaping import InputShape
 from facerec.engine.session import F32, INT8, open_session
 
 logger = logging.getLogger(__name__)
 
 DETECTOR = "detector"
 RECOGNIZER = "recognizer"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkUse:
-    """A network of a pack, and how it is used."""
-
-    role: str
-    """DETECTOR or RECOGNIZER."""
-    file: Path
-    pixels: PixelInput | None
-    """What the network takes of an image; None where what comes before it makes its numbers."""
-    input_shape: InputShape | None
-    """Shape that its input shall have; see `open_session`."""
-    trial: InputShape
-    """A usual input, to try out its speed on."""
 
 
 class NetworkOpener(Protocol):
@@ -54,27 +35,17 @@ class ServingNetworks:
         """What was chosen for each role."""
 
     def open(self, use: NetworkUse) -> Session:
-        """Raises ConfigurationError and PackError as `choose_precision` and `open_session` do."""
-        choice = self.choices.get(use.role) or choose_precision(
-            use.file,
-            wanted=self._settings.precision,
-            runtime=self._settings.runtime,
-            trial=use.trial,
-            pixels=use.pixels,
-        )
-        if use.role not in self.choices:
-            logger.info("%s %s runs in %s: %s", use.role, choice.network, choice.precision, choice.reason)
-        self.choices[use.role] = choice
-        return open_session(
-            use.file,
+        """Raises ConfigurationError and PackError as `open_in_precision` does."""
+        session, choice = open_in_precision(
+            use,
+            self._settings.precision,
             runtime=self._settings.runtime,
             threads=1,
             parallel=self._settings.threads,
-            input_shape=use.input_shape,
-            pixels=use.pixels,
-            precision=choice.precision,
-            ranges=choice.ranges.ranges if choice.ranges else None,
         )
+        self.choices[use.role] = choice
+        logger.info("%s %s runs in %s: %s", use.role, choice.network, choice.precision, choice.reason)
+        return session
 
 
 class FixedNetworks:
