@@ -81,8 +81,9 @@ def test_a_network_of_another_kind_is_refused() -> None:
 
 def test_anchors_of_a_cell_lie_together_and_cells_in_reading_order() -> None:
     flat = [np.zeros((2 * 8 * 6, channels), np.float32) for channels in (1, 4)]
-    corners = Heads(1).grid(flat, height=48, width=64).candidates(flat, np.array([0, 1, 2, 15, 16, 95])).corners
-    assert corners.tolist() == [[0, 0], [0, 0], [1, 0], [7, 0], [0, 1], [7, 5]]
+    grid = Heads(1).grid(flat, height=48, width=64)
+    found = grid.candidates(flat, np.array([0, 1, 2, 15, 16, 95]))
+    assert found.corners.tolist() == [[0, 0], [0, 0], [1, 0], [7, 0], [0, 1], [7, 5]]
 
 
 def test_a_grid_that_does_not_fit_the_input_is_refused() -> None:
