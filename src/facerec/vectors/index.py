@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,18 +72,32 @@ class CollectionIndex:
 
         Raises StorageError.
         """
-        reached = max(self.built, number)
         try:
-            for batch in feed.changes(self.collection, self.kind, self.built):
-                self._apply(batch)
-                reached = max(reached, batch.number)
+            reached = self._take_in(feed.changes(self.collection, self.kind, self.built))
         except BaseException:
             if self.built == 0:
                 # Read from the start the feed leaves removals out, so what a broken reading left must go.
                 self.clear()
             raise
         # Only now: in between, a row whose later change is still to come may be missing.
-        self.built = reached
+        self.built = max(self.built, number, reached)
+
+    def _take_in(self, batches: Iterator[VectorChanges]) -> int:
+        """Apply the batches in order, each while the next is read; the change number reached (0: no batch)."""
+        last: VectorChanges | None = None
+        with ThreadPoolExecutor(1, "vectors-load") as beside:
+            applied: Future[None] = Future()
+            applied.set_result(None)
+            for batch in batches:
+                applied.result()
+                if last is not None:
+                    applied = beside.submit(self._apply, last)
+                last = batch
+            applied.result()
+        if last is None:
+            return 0
+        self._apply(last)
+        return last.number
 
     def clear(self) -> None:
         """Forget everything; the caller holds `turn`."""

@@ -29,6 +29,9 @@ SEGMENT_ROWS = 2**18
 """Most rows of a segment: few enough that growing copies little, enough that the calls for each cost
 nothing beside the scan."""
 
+_GROWTH = 4
+"""Times the room that a segment gets when it is full: so a third of the rows are copied once."""
+
 _LINE = 64
 """Bytes of a processor's cache line."""
 
@@ -183,11 +186,11 @@ class Segment:
         self.longest = float(lengths.max(initial=self.longest))
 
     def _grow(self, count: int) -> None:
-        """Make room for `count` rows: twice the room each time, so that a row is copied once on average."""
+        """Make room for `count` rows. What is not used of a large array takes no memory, but copying does."""
         capacity = len(self.arrays.keys)
         if count <= capacity:
             return
-        capacity = min(max(2 * capacity, count), max(SEGMENT_ROWS, count))
+        capacity = min(max(_GROWTH * capacity, count), max(SEGMENT_ROWS, count))
         larger = SegmentArrays.empty(self.dimension, -(-capacity // ROW_BLOCK) * ROW_BLOCK)
         for new, old in zip(larger.all(), self.arrays.all(), strict=True):
             new[: len(old)] = old
