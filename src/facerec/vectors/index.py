@@ -83,7 +83,7 @@ class CollectionIndex:
         self.built = max(self.built, number, reached)
 
     def _take_in(self, batches: Iterator[VectorChanges]) -> int:
-        """Apply the batches in order, each while the next is read; the change number reached (0: no batch)."""
+        """Apply the batches in order, each while the next is read; the change number reached, or 0."""
         last: VectorChanges | None = None
         with ThreadPoolExecutor(1, "vectors-load") as beside:
             applied: Future[None] = Future()
