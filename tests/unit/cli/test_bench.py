@@ -10,7 +10,6 @@ import pytest
 from command_line import Run, command_line  # noqa: F401 - a fixture
 
 from facerec.cli.bench.options import numbers
-from facerec.cli.bench.server import loopback_address
 from facerec.engine.fake import draw
 from facerec.errors import InvalidParameter
 from facerec.services.benchmark import (
@@ -98,39 +97,6 @@ def test_lists_of_numbers() -> None:
             numbers(wrong, "--clients", 1, 64)
 
 
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("http://127.0.0.1:8000", ("127.0.0.1", 8000)),
-        ("http://127.1.2.3/", ("127.1.2.3", 80)),
-        ("http://localhost:9", ("localhost", 9)),
-        ("http://[::1]:8000", ("::1", 8000)),
-    ],
-)
-def test_addresses_of_this_machine(url: str, address: tuple[str, int]) -> None:
-    assert loopback_address(url) == address
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://10.0.0.1:8000",
-        "http://0.0.0.0:8000",
-        "http://rekognition.us-east-1.amazonaws.com",
-        "http://127.0.0.1.example.org:8000",
-        "http://127.0.0.1@example.org",
-        "https://127.0.0.1:8000",
-        "http://127.0.0.1:8000/elsewhere",
-        "http://127.0.0.1:99999",
-        "127.0.0.1:8000",
-        "",
-    ],
-)
-def test_no_load_is_sent_elsewhere(url: str) -> None:
-    with pytest.raises(InvalidParameter, match="--url"):
-        loopback_address(url)
-
-
 # --- the commands
 
 
@@ -195,37 +161,3 @@ def test_bench_search(facerec: Run) -> None:
     assert [row["faces"] for row in done.json["starts"]] == [1000, 1000]
     assert all(row["bytes_a_face"] > row["dimension"] for row in done.json["starts"])
     assert "from 1000 to" in facerec("bench", "search", "--faces", "10").err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("operation", "used"), [("DetectFaces", 3), ("IndexFaces", 3), ("SearchFacesByImage", 2)]
-)
-def test_bench_service(facerec: Run, pictures: Path, operation: str, used: int) -> None:
-    done = facerec(
-        *("bench", "service", "--images", pictures, "--operation", operation),
-        *("--clients", "1,3", "--seconds", 0.3, "--json"),
-    )
-    assert done.code == 0, done.err
-    # A picture without a face can not be searched for.
-    assert (done.json["images"], done.json["images_left_out"]) == (used, 3 - used)
-    assert [run["clients"] for run in done.json["runs"]] == [1, 3]
-    for run in done.json["runs"]:
-        assert run["errors"] == 0
-        assert run["requests"] >= run["clients"]
-        assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"]
-
-
-def test_bench_service_takes_no_other_machine(facerec: Run, pictures: Path) -> None:
-    done = facerec("bench", "service", "--images", pictures, "--url", "http://192.0.2.1:8000", "--json")
-    assert (done.code, done.out) == (1, "")
-    assert "192.0.2.1" in done.err
-    both = facerec("bench", "service", "--images", pictures, "--url", "http://127.0.0.1:1", "--pack", "fake")
-    assert "--pack" in both.err
-    assert facerec("bench", "service", "--images", pictures, "--operation", "DetectCats").code == 2
-
-
-def test_bench_service_tells_why_the_service_does_not_start(facerec: Run, pictures: Path) -> None:
-    done = facerec("bench", "service", "--images", pictures, "--pack", "no_such_pack")
-    assert done.code == 1
-    assert "no model pack or folder no_such_pack" in done.err.replace("\n", " ")

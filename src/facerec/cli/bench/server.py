@@ -8,9 +8,9 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,33 +55,40 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class OwnServer:
+    """A service in a process of its own."""
+
+    address: Address
+    pid: int
+
+
 @contextlib.contextmanager
-def own_server(settings: Settings) -> Iterator[Address]:
-    """`facerec serve` in a process of its own, on a free port, with a data folder that goes away with it.
+def own_server(settings: Settings, folder: Path) -> Iterator[OwnServer]:
+    """`facerec serve` in a process of its own, on a free port, over `folder`/data; stopped in the end.
 
     Raises FacerecError with what it printed when it does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="facerec-bench-") as name:
-        output = Path(name, "output.txt")
-        environment = {
-            **os.environ,
-            "FACEREC_DATA_DIR": str(Path(name, "data")),
-            "FACEREC_PACKS_DIR": str(settings.packs_folder.resolve()),
-            "MODEL_PATH": settings.model_path,
-        }
-        command = [sys.executable, "-c", "from facerec.cli import main; main()"]
-        with output.open("wb") as stream:
-            process = subprocess.Popen(  # noqa: S603 - our own program, with arguments of our own
-                [*command, "serve", "--host", "127.0.0.1", "--port", "0"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield _when_listening(process, output)
-        finally:
-            _stop(process)
+    output = folder / "output.txt"
+    environment = {
+        **os.environ,
+        "FACEREC_DATA_DIR": str(folder / "data"),
+        "FACEREC_PACKS_DIR": str(settings.packs_folder.resolve()),
+        "MODEL_PATH": settings.model_path,
+    }
+    command = [sys.executable, "-c", "from facerec.cli import main; main()"]
+    with output.open("wb") as stream:
+        process = subprocess.Popen(  # noqa: S603 - our own program, with arguments of our own
+            [*command, "serve", "--host", "127.0.0.1", "--port", "0"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield OwnServer(_when_listening(process, output), process.pid)
+    finally:
+        _stop(process)
 
 
 def _when_listening(process: subprocess.Popen[bytes], output: Path) -> Address:

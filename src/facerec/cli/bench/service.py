@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import http.client
-import itertools
+import http
 import json
-import threading
-import time
+import statistics
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from facerec.cli.bench.bare import BareEngine, Pace
+from facerec.cli.bench.gallery import fill_gallery
+from facerec.cli.bench.load import MOST_REQUESTS, Client, Load, LoadRun, Operation, Requests, request_bytes
 from facerec.cli.bench.options import Sample, numbers, read_samples
+from facerec.cli.bench.process import Process
 from facerec.cli.bench.server import Address, loopback_address, own_server
 from facerec.cli.output import AsJson, note, print_json, print_table
-from facerec.config import read_settings
+from facerec.config import Settings, read_settings
 from facerec.errors import FacerecError, InvalidParameter
-from facerec.services.benchmark import LoadFigures, load_figures
 
 MOST_CLIENTS = 256
 MOST_SECONDS = 600
-MOST_REQUESTS = 100_000
-"""Most requests of one number of clients: IndexFaces stores what it is sent."""
-ANSWER_SECONDS = 120
-"""How long an answer is waited for."""
-INDEX_BODY = b'{"CollectionId":"%s","ExternalImageId":"%d","Image":{"Bytes":"%s"}}'
+MOST_FACES = 10_000_000
+GALLERY = "facerec-bench-gallery"
 
 
-class Operation(StrEnum):
-    """What is asked of the service."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The service that is measured; its process and the engine beside it where it is our own."""
 
-    DETECT_FACES = "DetectFaces"
-    INDEX_FACES = "IndexFaces"
-    SEARCH_FACES_BY_IMAGE = "SearchFacesByImage"
+    address: Address
+    process: Process | None = None
+    bare: BareEngine | None = None
+    collection: str | None = None
+    """A collection that is there already."""
 
 
 def bench_service(
@@ -55,154 +54,138 @@ def bench_service(
     pack: Annotated[
         str | None, typer.Option(help="Pack of the service that is started; default: MODEL_PATH.")
     ] = None,
+    gallery: Annotated[
+        int, typer.Option(min=0, max=MOST_FACES, help="Invented faces that the collection holds beforehand.")
+    ] = 0,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most pictures.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the service: requests a second and the times of answers, over HTTP.
+    """Measure the service: requests a second, the times of answers, processor time and memory, over HTTP.
 
     Each picture is sent once before the first run; those that the service refuses (no face to search for, too
-    large) are left out.
+    large) are left out. Of a service that is started for the while, the engine alone is measured too, before
+    and after: what of its speed comes through the door.
     """
     runs = numbers(clients, "--clients", 1, MOST_CLIENTS)
-    if url is not None and pack is not None:
-        raise InvalidParameter("--pack is for the service that is started; --url names one that runs already")
+    if url is not None and (pack is not None or gallery):
+        raise InvalidParameter(
+            "--pack and --gallery are for the service that is started; --url names one that runs already"
+        )
+    if gallery and not operation.collection:
+        raise InvalidParameter(f"--gallery fills a collection, and {operation} uses none")
     address = loopback_address(url) if url is not None else None
     samples = read_samples(images, limit)
     settings = read_settings(**({"model_path": pack} if pack else {}))
     with contextlib.ExitStack() as stack:
-        if address is None:
-            address = stack.enter_context(own_server(settings))
-        collection = stack.enter_context(_collection(address, operation))
-        used = _prepare(address, operation, collection, samples)
-        load = Load(address, operation, collection, [sample.data for sample in used])
-        note(f"{len(used)} pictures, {operation}, {seconds:g} s for each number of clients")
-        figures = [load.run(count, seconds) for count in runs]
+        if address is not None:
+            target = _Target(address)
+        else:
+            target = stack.enter_context(_own_target(settings, operation, samples, gallery))
+        measured = _measure(target, operation, samples, runs, seconds)
+    figures = {"operation": operation.value, "gallery": gallery, "seconds": seconds, **measured}
     if as_json:
-        print_json(
-            {
-                "operation": operation.value,
-                "images": len(used),
-                "images_left_out": len(samples) - len(used),
-                "seconds": seconds,
-                "runs": [_rounded(one) for one in figures],
-            }
-        )
+        print_json(figures)
     else:
-        rows = [tuple(_rounded(one).values()) for one in figures]
-        print_table(
-            ("clients", "answered", "errors", "requests/s", "p50, ms", "p95, ms", "p99, ms"),
-            rows,
-            title=f"{operation}, {len(used)} pictures",
-        )
-
-
-def _rounded(figures: LoadFigures) -> dict[str, float | None]:
-    return {
-        name: round(value, 2) if isinstance(value, float) else value
-        for name, value in asdict(figures).items()
-    }
-
-
-class Client:
-    """One connection to the service, kept open from request to request."""
-
-    def __init__(self, address: Address) -> None:
-        self._connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
-
-    def ask(self, operation: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises OSError or HTTPException; the next request connects anew."""
-        headers = {
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": f"RekognitionService.{operation}",
-        }
-        try:
-            self._connection.request("POST", "/", body, headers)
-            answer = self._connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one client saw."""
-
-    latencies: list[float] = field(default_factory=list)
-    errors: int = 0
-
-
-class Load:
-    """Requests about pictures, in turn, by any number of clients."""
-
-    def __init__(
-        self, address: Address, operation: Operation, collection: str, images: Sequence[bytes]
-    ) -> None:
-        self._address = address
-        self._operation = operation
-        self._bodies = [_body_maker(operation, collection, image) for image in images]
-        # IndexFaces stores nothing for an image and external id that it knows: every request has its own id.
-        self._numbers = itertools.count()
-
-    def run(self, clients: int, seconds: float, most: int = MOST_REQUESTS) -> LoadFigures:
-        """Have the clients ask for so many seconds, or until `most` requests are sent."""
-        tickets = iter(range(most))
-        tallies = [_Tally() for _ in range(clients)]
-        start = threading.Barrier(clients + 1)
-        with ThreadPoolExecutor(clients) as pool:
-            work = [pool.submit(self._ask_on, tickets, tally, start, seconds) for tally in tallies]
-            start.wait()
-            began = time.perf_counter()
-            for future in work:
-                future.result()
-            elapsed = time.perf_counter() - began
-        latencies = [latency for tally in tallies for latency in tally.latencies]
-        return load_figures(clients, latencies, sum(tally.errors for tally in tallies), elapsed)
-
-    def _ask_on(
-        self, tickets: Iterator[int], tally: _Tally, start: threading.Barrier, seconds: float
-    ) -> None:
-        """One client: ask as long as there is time and there are tickets."""
-        with contextlib.closing(Client(self._address)) as client:
-            start.wait()
-            deadline = time.perf_counter() + seconds
-            while time.perf_counter() < deadline and next(tickets, None) is not None:
-                number = next(self._numbers)
-                body = self._bodies[number % len(self._bodies)](number)
-                began = time.perf_counter()
-                try:
-                    status, _ = client.ask(self._operation, body)
-                except (OSError, http.client.HTTPException):
-                    status = 0
-                if status == http.client.OK:
-                    tally.latencies.append(time.perf_counter() - began)
-                else:
-                    tally.errors += 1
-
-
-def _body_maker(operation: Operation, collection: str, image: bytes) -> Callable[[int], bytes]:
-    """What makes the body of the request number n about an image."""
-    encoded = base64.b64encode(image)
-    if operation is Operation.INDEX_FACES:
-        return lambda number: INDEX_BODY % (collection.encode(), number, encoded)
-    place = {} if operation is Operation.DETECT_FACES else {"CollectionId": collection}
-    body = json.dumps({**place, "Image": {"Bytes": encoded.decode()}}).encode()
-    return lambda _number: body
+        _print(figures)
 
 
 @contextlib.contextmanager
-def _collection(address: Address, operation: Operation) -> Iterator[str]:
-    """A collection of the measurement's own, deleted at the end; none where the operation needs none."""
-    name = f"facerec-bench-{uuid.uuid4()}"
-    if operation is Operation.DETECT_FACES:
-        yield name
+def _own_target(
+    settings: Settings, operation: Operation, samples: Sequence[Sample], gallery: int
+) -> Iterator[_Target]:
+    """A service of our own, and its engine in this process."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facerec-bench-")))
+        bare = stack.enter_context(contextlib.closing(BareEngine(settings, operation)))
+        if gallery:
+            note(f"a collection of {gallery} invented faces is written")
+            fill_gallery(folder / "data", GALLERY, bare.contract, gallery)
+        server = stack.enter_context(own_server(settings, folder))
+        yield _Target(server.address, Process(server.pid), bare, GALLERY if gallery else None)
+
+
+def _measure(
+    target: _Target, operation: Operation, samples: Sequence[Sample], runs: Sequence[int], seconds: float
+) -> dict[str, object]:
+    """The figures of all runs, as JSON values."""
+    start = target.process.resident_mib() if target.process else None
+    with _collection(target, operation) as collection:
+        used = _prepare(target.address, operation, collection, samples)
+        images = [sample.data for sample in used]
+        requests = Requests(operation, collection, images)
+        note(f"{len(used)} pictures, {operation}, {seconds:g} s for each number of clients")
+        paces = [target.bare.measure(images, seconds)] if target.bare else []
+        load = Load(target.address, requests)
+        rows = [_run(load, clients, seconds, target.process) for clients in runs]
+        if target.bare:
+            paces.append(target.bare.measure(images, seconds))
+    engine = _mean(paces)
+    for row in rows:
+        rate = row["requests_per_second"]
+        row["of_engine"] = rate / engine.per_second if engine and rate is not None else None
+    return {
+        "images": len(used),
+        "images_left_out": len(samples) - len(used),
+        "start_mib": _rounded(start),
+        "engine_per_second": _rounded(engine.per_second if engine else None),
+        "engine_cpu_ms": _rounded(engine.processor_ms if engine else None),
+        "runs": [{name: _rounded(value) for name, value in row.items()} for row in rows],
+    }
+
+
+def _mean(paces: Sequence[Pace]) -> Pace | None:
+    if not paces:
+        return None
+    return Pace(
+        statistics.mean(pace.per_second for pace in paces),
+        statistics.mean(pace.processor_ms for pace in paces),
+    )
+
+
+def _run(load: Load, clients: int, seconds: float, process: Process | None) -> dict[str, float | None]:
+    """One run: how the service answered, and what it and the clients took."""
+    if process is not None:
+        process.forget_peak()
+    before = process.processor_seconds() if process else None
+    run = load.run(clients, seconds)
+    after = process.processor_seconds() if process else None
+    return {
+        **asdict(run.figures),
+        "server_cpu_ms": None if before is None or after is None else _each(run, after - before),
+        "client_cpu_ms": _each(run, run.client_seconds),
+        "server_peak_mib": process.peak_mib() if process else None,
+    }
+
+
+def _each(run: LoadRun, seconds: float) -> float:
+    """Milliseconds of each request."""
+    return 1000 * seconds / max(run.figures.requests + run.figures.errors, 1)
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 2) if isinstance(value, float) else value
+
+
+def _print(figures: dict[str, object]) -> None:
+    runs = figures.pop("runs")
+    assert isinstance(runs, list)  # noqa: S101 - narrows the type
+    headings = (
+        *("clients", "answered", "errors", "requests/s", "p50, ms", "p95, ms", "p99, ms"),
+        *("server, ms", "clients, ms", "peak, MiB", "of engine"),
+    )
+    title = ", ".join(f"{name} {value}" for name, value in figures.items() if value is not None)
+    print_table(headings, [tuple(row.values()) for row in runs], title=title)
+
+
+@contextlib.contextmanager
+def _collection(target: _Target, operation: Operation) -> Iterator[str]:
+    """The collection to work on: one that is there, or one of the measurement's own, deleted at the end."""
+    if target.collection is not None or not operation.collection:
+        yield target.collection or ""
         return
+    name = f"facerec-bench-{uuid.uuid4()}"
     body = json.dumps({"CollectionId": name}).encode()
-    with contextlib.closing(Client(address)) as client:
+    with contextlib.closing(Client(target.address)) as client:
         _ask(client, "CreateCollection", body)
         try:
             yield name
@@ -219,14 +202,13 @@ def _prepare(
     used = []
     refusal = ""
     with contextlib.closing(Client(address)) as client:
-        for number, sample in enumerate(samples):
+        for place, sample in enumerate(samples):
+            # The runs count from 1: an id that none of them has.
+            number = MOST_REQUESTS * MOST_CLIENTS + place
             if operation is Operation.SEARCH_FACES_BY_IMAGE:
-                filling = _body_maker(Operation.INDEX_FACES, collection, sample.data)(number)
-                client.ask(Operation.INDEX_FACES, filling)
-            # The runs count from 0: an id that none of them has.
-            body = _body_maker(operation, collection, sample.data)(MOST_REQUESTS * MOST_CLIENTS + number)
-            status, answer = client.ask(operation, body)
-            if status == http.client.OK:
+                client.ask(Requests(Operation.INDEX_FACES, collection, [sample.data]).about(number))
+            status, answer = client.ask(Requests(operation, collection, [sample.data]).about(number))
+            if status == http.HTTPStatus.OK:
                 used.append(sample)
             else:
                 refusal = f"{sample.name}: {answer.decode(errors='replace')}"
@@ -238,6 +220,6 @@ def _prepare(
 
 def _ask(client: Client, operation: str, body: bytes) -> None:
     """Ask for something that has to succeed."""
-    status, answer = client.ask(operation, body)
-    if status != http.client.OK:
+    status, answer = client.ask(request_bytes(operation, body))
+    if status != http.HTTPStatus.OK:
         raise FacerecError(f"the service refuses {operation}: {answer.decode(errors='replace')}")
