@@ -100,14 +100,22 @@ def _search(inputs: Inputs) -> Iterator[Measurement]:
 def _service(inputs: Inputs) -> Iterator[Measurement]:
     bench = ("facerec", "bench", "service", "--json", "--pack", str(inputs.small))
     seconds = ("--seconds", "0.5" if inputs.quick else "8")
+    few, gallery = ("1,4,16", "1000000")
+    if inputs.quick:
+        few, gallery = ("1,2", "10000")
+    images, photos = str(inputs.images), str(inputs.photos)
     for name, operation, pictures, clients, title in (
-        ("detect_lfw", "DetectFaces", inputs.images, "1,2,4,8,16,32", "DetectFaces, small pictures"),
-        ("index_lfw", "IndexFaces", inputs.images, "1,4,16", "IndexFaces, small pictures"),
-        ("detect_photos", "DetectFaces", inputs.photos, "1,16", "DetectFaces, photographs"),
-        ("search_lfw", "SearchFacesByImage", inputs.images, "1,16", "SearchFacesByImage, small gallery"),
+        ("detect_lfw", "DetectFaces", images, "1,2,4,8,16,32", "DetectFaces, small pictures"),
+        ("index_lfw", "IndexFaces", images, few, "IndexFaces, small pictures"),
+        ("compare_lfw", "CompareFaces", images, few, "CompareFaces, small pictures"),
+        ("search_lfw", "SearchFacesByImage", images, few, "SearchFacesByImage, small pictures"),
+        ("detect_photos", "DetectFaces", photos, few, "DetectFaces, photographs"),
     ):
-        words = (*bench, "--operation", operation, "--images", str(pictures), "--clients", clients, *seconds)
+        words = (*bench, "--operation", operation, "--images", pictures, "--clients", clients, *seconds)
         yield Measurement(f"service_{name}", "service", title, words)
+    words = (*bench, "--operation", "SearchFacesByImage", "--images", images, "--gallery", gallery, *seconds)
+    title = "SearchFacesByImage, a million faces"
+    yield Measurement("service_search_1m", "service", title, (*words, "--clients", "1,16,50"))
 
 
 def _accuracy(inputs: Inputs) -> Iterator[Measurement]:

@@ -52,7 +52,7 @@ def main() -> None:
         photos=chosen.photos,
         pairs=chosen.images.parent / "pairs.csv",
         small=chosen.pack or small_pack(chosen.models, WORK / "small"),
-        large=None if chosen.pack else large_pack(chosen.models, WORK / "large"),
+        large=None if chosen.pack else large_pack(chosen.models, WORK / "large", chosen.images),
         quick=chosen.quick,
     )
     wanted = _wanted(list(measurements(inputs)), chosen)

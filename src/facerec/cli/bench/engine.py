@@ -6,8 +6,9 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from facerec.config import Settings, read_settings
 from facerec.engine.base import Engine
 from facerec.errors import InvalidImage
 from facerec.services.benchmark import Turn, median_processor_ms, median_rate, median_ratio, take_turns
+
+if TYPE_CHECKING:
+    from facerec.cli.bench.stages import StageFigures
 
 OURS = "facerec"
 
@@ -40,6 +44,9 @@ def bench_engine(
         ),
     ] = 1,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most pictures.")] = 1000,
+    stages: Annotated[
+        bool, typer.Option(help="Tell also where the time goes, and what the machine could do at best.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the engine: from the bytes of pictures to embeddings of all faces, as the service does it.
@@ -60,6 +67,7 @@ def bench_engine(
             contestants[opened.name] = _contestant(samples, peer_workers, opened.count_faces)
         note(f"{len(samples)} pictures, {rounds} rounds after one that warms up")
         turns = take_turns(contestants, len(samples), rounds)
+        where = _measure_stages(settings, samples, rounds) if stages else None
     setting = {
         "pack": engine.contract.pack,
         "images": len(samples),
@@ -70,9 +78,11 @@ def bench_engine(
     figures = _figures(turns[OURS], turns[opened.name] if opened else None)
     if as_json:
         beside = {"peer": opened.name, "peer_workers": peer_workers} if opened else {}
-        print_json({**setting, **beside, **figures})
+        print_json({**setting, **beside, **figures, **(_stage_figures(where) if where else {})})
     else:
         _print(setting, figures, turns)
+        if where:
+            _print_stages(where)
 
 
 def _open_engine(settings: Settings) -> Engine:
@@ -135,3 +145,50 @@ def _print(setting: dict[str, object], figures: dict[str, object], turns: dict[s
     print_table(("", "images/s", "ms of processor time", "faces"), rows, title=title)
     if "ratio" in figures:
         typer.echo(f"{OURS} is {figures['ratio']:.2f} times as fast.")
+
+
+def _measure_stages(settings: Settings, samples: Sequence[Sample], rounds: int) -> StageFigures:
+    # As with the engine: the runtimes take a second to load.
+    from facerec.cli.bench.stages import measure_stages
+
+    note("stage by stage, on one processor")
+    return measure_stages(settings, samples, rounds)
+
+
+def _stage_figures(where: StageFigures) -> dict[str, object]:
+    """Stages, networks and the share of the networks' floor in all of the engine's time."""
+    total = sum(where.stages.values())
+    return {
+        "stages": {name: round(ms, 3) for name, ms in where.stages.items()},
+        "networks": [_rounded(asdict(network)) for network in where.networks],
+        "peak": {name: round(rate, 1) for name, rate in where.peak.items()},
+        "floor_ms": None if where.floor_ms is None else round(where.floor_ms, 3),
+        "share_of_floor": None if where.floor_ms is None else round(where.floor_ms / total, 3),
+    }
+
+
+def _rounded(figures: dict[str, object]) -> dict[str, object]:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def _print_stages(where: StageFigures) -> None:
+    total = sum(where.stages.values())
+    print_table(
+        ("stage", "ms of processor time", "share"),
+        [(name, ms, f"{ms / total:.0%}") for name, ms in where.stages.items()],
+        title=f"one picture on one processor: {total:.2f} ms",
+    )
+    columns = (
+        "network",
+        "precision",
+        "runs a picture",
+        "million multiply-adds",
+        "ms",
+        "ms at the machine's peak",
+    )
+    rows = [
+        (one.network, one.precision, one.runs, one.multiply_adds, one.ms, one.floor_ms)
+        for one in where.networks
+    ]
+    peak = ", ".join(f"{name} {rate:.0f}" for name, rate in where.peak.items())
+    print_table(columns, rows, title=f"thousand million multiply-adds a second of one processor: {peak}")

@@ -1,0 +1,54 @@
+"""Reads what `run.py` keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All measurements that there are, by name, and the figures of before."""
+
+    by_name: dict[str, dict[str, Any]]
+    earlier: dict[str, Any]
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """What a measurement printed; nothing where it was never made."""
+        found: dict[str, Any] = self.by_name.get(name, {}).get("figures", {})
+        return found
+
+    def number(self, name: str, *path: str) -> float | None:
+        """A number of a measurement's figures, by the names that lead to it; None where it is not there."""
+        value: Any = self.figures(name)
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        return float(value) if isinstance(value, (int, float)) else None
+
+    def load(self, name: str, clients: int) -> dict[str, Any]:
+        """The run of a service's measurement with so many clients; nothing where there is none."""
+        runs = self.figures(name).get("runs", [])
+        return next((run for run in runs if run["clients"] == clients), {})
+
+    def search(self, faces: int, dimension: int, store: str) -> dict[str, Any]:
+        """The figures of one store at one size of gallery; nothing where there are none. store: how its name
+        begins.
+        """
+        for measurement in self.by_name.values():
+            for one in measurement["figures"].get("searches", []) if measurement["part"] == "search" else []:
+                if (one["faces"], one["dimension"]) == (faces, dimension) and one["store"].startswith(store):
+                    return dict(one)
+        return {}
+
+
+def read_results(folder: Path = FOLDER) -> Results:
+    """Everything in `results/` of a folder, and its `earlier.json`."""
+    files = sorted((folder / "results").glob("*.json"))
+    return Results(
+        by_name={path.stem: json.loads(path.read_text()) for path in files},
+        earlier=json.loads((folder / "earlier.json").read_text()),
+    )

@@ -1,0 +1,291 @@
+"""Writes RESULTS.md and the pictures of docs/performance.md from the files of `results/`.
+
+    python benchmarks/report.py
+
+`tests/unit/test_benchmark_report.py` fails when the page is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from files import FOLDER, Results, read_results
+from goals import SERVER, rows
+
+PAGE = FOLDER / "RESULTS.md"
+PICTURES = FOLDER.parent / "docs" / "images"
+
+INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
+
+`make bench` measures everything anew; `make bench-engine`, `bench-search`, `bench-service` and
+`bench-accuracy` one part each, and what is not measured anew keeps its last figures. Contestants take turns
+in one process (A B A B); figures are medians over the rounds, ratios are medians of the ratios of each round.
+What the figures mean, and where the time goes, is in [docs/performance.md](../docs/performance.md).
+"""
+GOALS = f"""Reach is what was to be reached: a multiple of the reference, or a bound. {SERVER} can not be had
+from a package registry, so its figures are those that were given with the goals, from a machine of the same
+class and not of the same run. The share of the roofline is the time in which this processor does as many
+multiply-adds as the networks in large matrix products of the same precision, over all the time that a picture
+takes.
+"""
+PICTURES_NOTE = """Small pictures are LFW's (250 x 250, 1.2 faces each); photographs are 18 of 0.2 to 36
+megapixels with up to 8 faces."""
+DLIB_NOTE = "dlib 20.0.1 by its own Python on the same pairs: accuracy 99.0 %, TAR 98.7 % at FAR 1 %."
+CRASH = """`tests/integration/test_crash.py`: the server is killed (SIGKILL) at twenty random moments of an
+indexing run by four callers. After each restart every acknowledged face is found, none is double, and the
+index equals the database.
+"""
+NOT_MEASURED = f"""- {SERVER}: no package registry has it.
+- deepface: its package is on PyPI, its networks are not: it downloads them from GitHub at the first use.
+- Graphics cards: these are figures of processors.
+"""
+
+
+def page(results: Results) -> str:
+    """The page of results."""
+    parts = [
+        f"# Results\n\n{INTRODUCTION}",
+        f"## The machine\n\n{_machine(results)}\n{PICTURES_NOTE}\n",
+        f"## Against the goals\n\n{GOALS}\n{_goals(results)}",
+        "## Engine: from JPEG bytes to embeddings of all faces\n",
+        *(_engine(results), _stages(results), _networks(results)),
+        f"## Accuracy\n\n{_accuracy(results)}\n{DLIB_NOTE}\n",
+        f"## Search\n\n{_searches(results)}",
+        f"## Start and size\n\n{_starts(results)}",
+        f"## Service over HTTP\n\nClient and server share the processors.\n\n{_service(results)}",
+        f"## Crash\n\n{CRASH}",
+        f"## What is not measured\n\n{NOT_MEASURED}",
+        f"## How each was measured\n\n{_commands(results)}",
+    ]
+    return "\n".join(parts)
+
+
+def _machine(results: Results) -> str:
+    """Each machine that measured something, and the versions of the last measurement on it."""
+    machines: dict[str, tuple[str, str]] = {}
+    for one in sorted(results.by_name.values(), key=lambda measurement: str(measurement["date"])):
+        facts = one["machine"]
+        name = (
+            f"{facts['processors']} processors ({facts['processor']}; {', '.join(facts['instructions'])}), "
+            f"{facts['memory_gib']:.0f} GiB, {facts['system']}, Python {facts['python']}"
+        )
+        versions = ", ".join(f"{package} {version}" for package, version in one["versions"].items())
+        machines[name] = one["date"], versions
+    return "".join(f"- {name}. {versions}.\n" for name, (_, versions) in machines.items())
+
+
+def _goals(results: Results) -> str:
+    table = [
+        (
+            *(row.work, row.reference, row.reach, row.ours or "not measured"),
+            *(row.peer, row.ratio, row.share, {True: "yes", False: "no", None: ""}[row.met]),
+        )
+        for row in rows(results)
+    ]
+    heads = ("Work", "Reference", "Reach", "Ours", "Peer", "Ratio", "Share of the roofline", "Reached")
+    return _table(heads, table)
+
+
+def _engine(results: Results) -> str:
+    lines = []
+    for one in _part(results, "engine"):
+        figures = one["figures"]
+        if "images_per_second" not in figures:
+            continue
+        ratios = [each["ratio"] for each in figures["by_round"] if "ratio" in each]
+        lines.append(
+            (
+                one["title"],
+                figures["pack"],
+                "/".join(network["precision"] for network in figures.get("networks", [])),
+                f"{figures['images_per_second']:.1f}",
+                f"{figures['processor_ms']:.2f}",
+                figures.get("peer", ""),
+                _fixed(figures.get("peer_images_per_second"), 1),
+                _fixed(figures.get("peer_processor_ms"), 1),
+                f"{figures['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "",
+                f"{figures['faces']}" + (f" / {figures['peer_faces']}" if ratios else ""),
+            )
+        )
+    heads = ("Pictures", "Pack", "Precision", "Images/s", "Processor ms", "Peer", "Images/s", "Processor ms")
+    return _table((*heads, "Ratio (range)", "Faces, ours / peer"), lines) + _memory(results)
+
+
+def _memory(results: Results) -> str:
+    memory = results.figures("engine_memory")
+    if not memory:
+        return ""
+    return (
+        f"\nMemory: {memory['loading_mib']:.0f} MiB to load the networks; {memory['image_mib']:.0f} MiB more "
+        f"while a small picture is looked at, {memory['photo_mib']:.0f} MiB while the largest photograph is. "
+        f"What is kept for the next pictures is {memory['after_image_mib']:.0f} MiB after small ones, "
+        f"{memory['after_photo_mib']:.0f} MiB after photographs.\n"
+    )
+
+
+def _stages(results: Results) -> str:
+    """Processor time by stage, of one picture after the other."""
+    measured = [one for one in _part(results, "engine") if one["figures"].get("stages")]
+    names = list(dict.fromkeys(name for one in measured for name in one["figures"]["stages"]))
+    heads = ("Milliseconds of processor time by stage", *names, "sum")
+    lines = []
+    for one in measured:
+        stages = one["figures"]["stages"]
+        title = f"{one['title']}, {one['name']}"
+        lines.append((title, *(_fixed(stages.get(name), 2) for name in names), f"{sum(stages.values()):.2f}"))
+    return _table(heads, lines)
+
+
+def _networks(results: Results) -> str:
+    lines = [
+        (
+            *(one["name"], network["network"], network["precision"], f"{network['runs']:.2f}"),
+            *(f"{network['multiply_adds']:.0f}", f"{network['ms']:.2f}", _fixed(network.get("floor_ms"), 2)),
+            f"{network['floor_ms'] / network['ms']:.0%}" if network.get("floor_ms") else "",
+        )
+        for one in _part(results, "engine")
+        for network in one["figures"].get("networks", [])
+    ]
+    heads = (
+        "Measurement",
+        "Network",
+        "Precision",
+        "Runs a picture",
+        "Million multiply-adds",
+        "ms",
+        "ms at peak",
+    )
+    peak = results.figures("engine_lfw").get("peak", {})
+    told = ", ".join(f"{rate:.0f} in {name}" for name, rate in peak.items())
+    sentence = (
+        f"\nThousand million multiply-adds a second of one processor at its peak: {told}.\n" if told else ""
+    )
+    return _table((*heads, "Share"), lines) + sentence
+
+
+def _accuracy(results: Results) -> str:
+    lines = []
+    for one in _part(results, "accuracy"):
+        figures = one["figures"]
+        if "Accuracy" not in figures:
+            continue
+        rates = {
+            row["Far"]: row["Tar"]
+            for row in figures.get("AllPairsOfDifferentPersons", {}).get("TarAtFar", [])
+        }
+        listed = {row["Far"]: row["Tar"] for row in figures["TarAtFar"]}
+        wide = [f"{rates[far]:.1%}" if far in rates else "-" for far in (1e-3, 1e-4, 1e-5)]
+        lines.append(
+            (
+                one["title"],
+                f"{figures['Accuracy']:.2%}",
+                f"{listed[0.01]:.2%}",
+                " / ".join(wide),
+                str(len(figures["WithoutFace"])),
+            )
+        )
+    heads = (
+        "LFW folds 1 and 2, 1200 pairs",
+        "Accuracy",
+        "TAR at FAR 1 %",
+        "TAR at 1e-3 / 1e-4 / 1e-5, all pairs",
+    )
+    photos = [
+        f"{one['title']}: {one['figures']['found']} of {one['figures']['annotated']} annotated "
+        f"({one['figures']['detected']} detected)."
+        for one in _part(results, "accuracy")
+        if "annotated" in one["figures"]
+    ]
+    return _table((*heads, "Pictures without a face"), lines) + "".join(f"\n{line}\n" for line in photos)
+
+
+def _searches(results: Results) -> str:
+    found = [row for one in _part(results, "search") for row in one["figures"].get("searches", [])]
+    return _any_table(sorted(found, key=lambda row: (row["dimension"], row["faces"])))
+
+
+def _starts(results: Results) -> str:
+    return _any_table([row for one in _part(results, "search") for row in one["figures"].get("starts", [])])
+
+
+def _service(results: Results) -> str:
+    heads = ("Requests", "Clients", "Requests/s", "p50, ms", "p99, ms", "Errors")
+    lines = []
+    for one in _part(results, "service"):
+        runs = one["figures"]["runs"]
+        lines.append(
+            (
+                one["title"],
+                " / ".join(str(run["clients"]) for run in runs),
+                " / ".join(f"{run['requests_per_second']:.0f}" for run in runs),
+                *(
+                    " / ".join(_fixed(run.get(name), 0) or "-" for run in runs)
+                    for name in ("p50_ms", "p99_ms")
+                ),
+                str(sum(run["errors"] for run in runs)),
+                " / ".join(f"{run['of_engine']:.0%}" if "of_engine" in run else "-" for run in runs),
+                " / ".join(_fixed(run.get("server_cpu_ms"), 1) or "-" for run in runs),
+                " / ".join(_fixed(run.get("server_peak_mib"), 0) or "-" for run in runs),
+            )
+        )
+    return _table((*heads, "Of the bare engine", "Server's processor ms", "Server's peak, MiB"), lines)
+
+
+def _commands(results: Results) -> str:
+    lines = [
+        (
+            name,
+            f"`{one['command']}`",
+            one["commit"],
+            one["date"] + (", quick: not to be relied on" if one["quick"] else ""),
+        )
+        for name, one in results.by_name.items()
+    ]
+    return _table(("File", "Command", "Commit", "When"), lines)
+
+
+def _part(results: Results, part: str) -> Iterator[dict[str, Any]]:
+    return (one for one in results.by_name.values() if one["part"] == part)
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _any_table(found: Sequence[dict[str, Any]]) -> str:
+    """A table with a column for each name that any row has, in the order in which they come."""
+    names = list(dict.fromkeys(name for row in found for name in row))
+    heads = [name.replace("_", " ") for name in names]
+    return _table(heads, [[_written(row.get(name)) for name in names] for row in found])
+
+
+def _written(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}".replace(",", " ")
+    return "" if value is None else str(value)
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    body = list(lines)
+    if not body:
+        return "Not measured.\n"
+    table = [heads, ["---"] * len(heads), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in table)
+
+
+def main() -> None:
+    """Write the page and the pictures."""
+    from charts import draw_all  # matplotlib, which the page alone does not need
+
+    results = read_results()
+    PAGE.write_text(page(results), encoding="utf-8")
+    written: list[Path] = [PAGE, *draw_all(results, PICTURES)]
+    print("\n".join(f"wrote {path.relative_to(FOLDER.parent)}" for path in written))
+
+
+if __name__ == "__main__":
+    main()
