@@ -10,13 +10,15 @@ import typer
 
 from facerec.cli.collections import Yes
 from facerec.cli.output import AsJson, downloading, note, print_json, print_table, say
+from facerec.cli.quantize import quantize
 from facerec.config import Settings, read_settings
 from facerec.engine.packs import dlib
 from facerec.engine.packs.install import MANIFEST, PackStore, verify_folder
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS, KnownPack, known_pack, manifest_text
 from facerec.errors import NotFound, PackError
 
-packs_app = typer.Typer(no_args_is_help=True, help="Pull, verify and remove model packs.")
+packs_app = typer.Typer(no_args_is_help=True, help="Pull, verify, quantise and remove model packs.")
+packs_app.command()(quantize)
 
 PackName = Annotated[str, typer.Argument(help="A name of `facerec packs list`.")]
 PackOrFolder = Annotated[str, typer.Argument(help="A name of `facerec packs list`, or a pack's folder.")]

@@ -85,6 +85,12 @@ class RecordingSession:
                     self._highs[name].append(float(value.max()))
         return [values[name] for name in self.output_names]
 
+    def forget(self) -> None:
+        """Forget the ranges seen so far."""
+        with self._lock:
+            for seen in (*self._lows.values(), *self._highs.values()):
+                seen.clear()
+
     @property
     def runs(self) -> int:
         """How often the network has run."""
