@@ -92,14 +92,13 @@ def _versions() -> dict[str, object]:
 
 def _processor(settings: Settings) -> dict[str, object]:
     """The processor's model and the instructions that matter, where the system tells them (Linux)."""
-    model, flags = platform.processor() or platform.machine(), set[str]()
+    # Imported here: it loads what reads networks, which takes a while.
+    from facerec.engine.precision import processor_instructions
+
+    model, flags = platform.processor() or platform.machine(), processor_instructions()
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                model = value.strip()
-            elif key.strip() in ("flags", "Features"):
-                flags |= set(value.split())
+        lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+        model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
     except OSError:
         pass
     return {
@@ -139,9 +138,11 @@ def _engine(settings: Settings, image: Path | None, faults: list[str]) -> dict[s
     try:
         # Imported here: it loads the runtimes, whose absence is one of the things to report.
         from facerec.engine.packs.loading import open_engine
+        from facerec.engine.packs.networks import ServingNetworks
 
+        networks = ServingNetworks(settings)
         began = time.perf_counter()
-        engine = open_engine(settings)
+        engine = open_engine(settings, networks)
     except FacerecError as error:
         faults.append(f"the model pack {settings.model_path} can not be used: {error.message}")
         return facts
@@ -149,6 +150,8 @@ def _engine(settings: Settings, image: Path | None, faults: list[str]) -> dict[s
         facts["model pack"] = f"{engine.contract.pack} (face model {engine.contract.model_version})"
         facts["embedding"] = f"{engine.contract.dimension} numbers, contract {engine.contract.id[:16]}"
         facts["attributes"] = ", ".join(sorted(engine.attributes)) or "none"
+        for role, choice in networks.choices.items():
+            facts[role] = f"{choice.network} in {choice.precision} ({choice.reason})"
         facts["opened in"] = f"{time.perf_counter() - began:.2f} s"
         facts |= _timings(engine, image, faults)
     except FacerecError as error:

@@ -43,6 +43,7 @@ from facerec.engine.pixel_input import PixelInput
 from facerec.engine.precision import NetworkUse
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
 from facerec.engine.reshaping import InputShape, input_shape
+from facerec.engine.session import on_graphics_card
 from facerec.errors import PackError
 
 _DETECTOR_TRIAL = (1, 3, 320, 320)
@@ -50,15 +51,15 @@ FAKE = "fake"
 """Name of the engine without networks, for tests."""
 
 
-def open_engine(settings: Settings) -> Engine:
-    """The engine of the pack that `settings.model_path` names.
+def open_engine(settings: Settings, networks: NetworkOpener | None = None) -> Engine:
+    """The engine of the pack that `settings.model_path` names; `networks`: see `load_pack`.
 
     `dlib` is built in (and built once, under the packs folder), `fake` is the tests' engine; a name is a
     pulled pack; anything else is a folder. Raises PackError that says what is missing and how it is had.
     """
     if settings.model_path == FAKE:
         return FakeEngine(max_pixels=settings.max_image_pixels, max_faces=settings.max_faces_per_image)
-    return load_pack(find_pack(settings), settings)
+    return load_pack(find_pack(settings), settings, networks)
 
 
 def find_pack(settings: Settings) -> Path:
@@ -116,7 +117,8 @@ def _overridden(manifest: PackManifest, settings: Settings) -> PackManifest:
 
 def _parts(manifest: PackManifest, settings: Settings, networks: NetworkOpener) -> Parts:
     """The pack's networks, loaded."""
-    recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, networks)
+    on_card = on_graphics_card(settings.runtime)
+    recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, None if on_card else 1, networks)
     attribute_models, dense = _attribute_models(manifest, settings)
     centre = _centre(manifest.recognizer.centre, recognizer.dimension)
     return Parts(
@@ -128,6 +130,7 @@ def _parts(manifest: PackManifest, settings: Settings, networks: NetworkOpener) 
         aligner=_aligner(manifest.alignment),
         recognizer=recognizer,
         centre=centre,
+        shares_runs=on_card,
         attribute_models=attribute_models,
         dense_landmarker=dense,
     )
@@ -161,8 +164,11 @@ def _aligner(spec: AlignmentSpec) -> Aligner:
     return ArcFaceAligner(spec.size) if spec.kind == "arcface" else DlibChipAligner(spec.size)
 
 
-def _recognizer(spec: RecognizerSpec, size: int, networks: NetworkOpener) -> OnnxRecognizer:
-    """The recogniser for crops of `size` pixels, taking batches of any length where its network can."""
+def _recognizer(
+    spec: RecognizerSpec, size: int, batch: int | None, networks: NetworkOpener
+) -> OnnxRecognizer:
+    """The recogniser for crops of `size` pixels, `batch` (any number if None) in a run where its network
+    can."""
     declared = _declared_shape(spec.file)
     if len(declared) != 4 or any(side not in (size, None) for side in declared[2:]):
         raise PackError(
@@ -173,7 +179,7 @@ def _recognizer(spec: RecognizerSpec, size: int, networks: NetworkOpener) -> Onn
         role=RECOGNIZER,
         file=spec.file,
         pixels=PixelInput(spec.colour, mean=spec.mean, std=spec.std),
-        input_shape=batch_shape(size),
+        input_shape=batch_shape(size, batch),
         trial=(declared[0] or 1, 3, size, size),
     )
     try:
