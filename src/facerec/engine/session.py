@@ -27,6 +27,7 @@ from facerec.engine.reshaping import input_shape as declared_shape
 from facerec.errors import ConfigurationError, PackError
 
 _INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
+_CUDA = "CUDAExecutionProvider"
 _importing = threading.Lock()
 
 F32 = "f32"
@@ -42,6 +43,14 @@ _LARGEST_INPUT = 3 * 640 * 640
 """Most numbers in an input that a network is compiled for, for the same reason."""
 _MOST_COUNTED = 1000
 """Sizes counted before the count begins anew, so that it can not grow without end."""
+
+
+def on_graphics_card(runtime: str) -> bool:
+    """Whether networks opened with this runtime run on a graphics card: ONNX Runtime's do where it finds one.
+
+    Raises ConfigurationError when the runtime is not installed or unknown.
+    """
+    return _choose(runtime) == "onnxruntime" and _CUDA in _import("onnxruntime").get_available_providers()
 
 
 def open_session(
@@ -213,7 +222,7 @@ class _OnnxRuntimeSession:
         # Spinning threads would take the processors from the decoding of the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
-        providers = [each for each in ("CUDAExecutionProvider", "CPUExecutionProvider") if each in available]
+        providers = [each for each in (_CUDA, "CPUExecutionProvider") if each in available]
         self._name = name
         self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         self.input_names = tuple(value.name for value in self._session.get_inputs())
