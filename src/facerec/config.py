@@ -57,8 +57,8 @@ class Settings(BaseSettings):
         "auto",
         validation_alias="FACEREC_PRECISION",
         description="Arithmetic of the networks. auto: int8 where their activation ranges are known "
-        "(`facerec packs quantize`) and a trial at start shows it faster; else bf16 where the processor has it, "
-        "else f32.",
+        "(`facerec packs quantize`) and a trial at start shows it faster; else bf16 where the processor "
+        "has it, else f32.",
     )
     threads: int = Field(
         default_factory=_cores,
@@ -140,6 +140,13 @@ class Settings(BaseSettings):
         validation_alias="MAX_IMAGE_PIXELS",
         description="Most pixels of an image, as a number or as 1920x1080; checked before decoding.",
     )
+    max_decoded_bytes: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="FACEREC_MAX_DECODED_BYTES",
+        description="Most bytes of decoded pictures at work together (3 a pixel); requests with more wait, "
+        "one alone is always let in; default: 128 MiB for each of FACEREC_THREADS.",
+    )
     max_body_bytes: int = Field(
         16 * MEBIBYTE,
         ge=1,
@@ -190,6 +197,11 @@ class Settings(BaseSettings):
             if width.strip().isdigit() and height.strip().isdigit():
                 return int(width) * int(height)
         return value
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Most bytes of the decoded pictures at work together."""
+        return self.max_decoded_bytes or 128 * MEBIBYTE * self.threads
 
     @property
     def packs_folder(self) -> Path:

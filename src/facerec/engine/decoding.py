@@ -55,6 +55,15 @@ def decode(data: bytes, *, max_pixels: int, needed_side: int | None = None) -> P
     return picture
 
 
+def decoded_bytes(data: bytes, *, max_pixels: int) -> int:
+    """Bytes of all pixels of an image, by what its header announces: the most that a picture holds, but for a
+    JPEG that is decoded at two sizes, which may take a quarter more. Raises as `decode` does for a header.
+    """
+    header = read_header(data)
+    _check_size(header, max_pixels)
+    return header.width * header.height * 3
+
+
 class JpegPicture(Picture):
     """A JPEG that is decoded at the sizes that are asked for, each once.
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from facerec.domain import Attributes, BoundingBox, DetectedFace, EmbeddingContract, Landmark
+from facerec.engine.admission import PictureBudget
 from facerec.engine.base import (
     Aligner,
     AttributeModel,
@@ -35,7 +36,7 @@ from facerec.engine.base import (
     Recognizer,
 )
 from facerec.engine.batching import Batcher
-from facerec.engine.decoding import decode
+from facerec.engine.decoding import decode, decoded_bytes
 from facerec.engine.pose import estimate_pose, name_points
 from facerec.engine.quality import assess
 from facerec.errors import FacerecError, Overloaded
@@ -96,6 +97,8 @@ class Limits:
     """Most crops in a run of the recogniser that callers share."""
     max_queue: int
     """Most calls at work or waiting when an image comes to be decoded; one more is refused."""
+    max_decoded_bytes: int
+    """Most bytes of the pictures at work together; see `facerec.engine.admission`."""
     workers: int
     """Most threads at work at a time."""
 
@@ -111,6 +114,7 @@ class PackEngine:
         self._parts = parts
         self._limits = limits
         self._slots = threading.BoundedSemaphore(limits.workers)
+        self._budget = PictureBudget(limits.max_decoded_bytes)
         self._lock = threading.Lock()
         self._calls = 0
         self._closed = False
@@ -128,11 +132,20 @@ class PackEngine:
     def decode(self, data: bytes) -> Picture:
         """Decode an image, upright. Raises InvalidImage, ImageTooLarge, and Overloaded when too much waits.
 
-        Every request begins with an image, so this is where requests are admitted; later steps are not
-        refused.
+        Every request begins with an image, so this is where requests are admitted, and where they wait until
+        there is room for the picture; later steps are not refused.
         """
-        with self._call(admit=True), self._slot():
-            return decode(data, max_pixels=self._limits.max_pixels, needed_side=math.ceil(self._first_side))
+        with self._call(admit=True):
+            most = self._limits.max_pixels
+            claim = self._budget.enter(decoded_bytes(data, max_pixels=most))
+            try:
+                with self._slot():
+                    picture = decode(data, max_pixels=most, needed_side=math.ceil(self._first_side))
+            except BaseException:
+                self._budget.leave(claim)
+                raise
+            self._budget.keep(claim, picture)
+            return picture
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """Faces of the picture, largest box first, at most `max_faces`, with the attributes asked for."""

@@ -18,7 +18,9 @@ from facerec.errors import Cancelled, FacerecError, InvalidImage, Overloaded
 from facerec.observability import RequestContext, request_context
 
 WAIT = 20
-LIMITS = Limits(max_pixels=10_000, max_faces=5, max_batch=4, max_queue=3, workers=2)
+LIMITS = Limits(
+    max_pixels=10_000, max_faces=5, max_batch=4, max_queue=3, max_decoded_bytes=1 << 20, workers=2
+)
 PICTURE = Picture(np.zeros((50, 100, 3), np.uint8))
 
 
@@ -306,6 +308,24 @@ def test_a_caller_that_has_gone_gets_no_work_done() -> None:
                 with pytest.raises(Cancelled):
                     call()
     assert reader.seen == []
+
+
+def test_a_picture_waits_until_there_is_room_for_its_pixels() -> None:
+    with engine(limits=replace(LIMITS, max_decoded_bytes=599)) as one:
+        first = one.decode(png())  # 300 bytes of pixels
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(one.decode, png())
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+            del first
+            assert second.result(WAIT).width == 10
+
+
+def test_a_damaged_image_gives_its_room_back() -> None:
+    with engine(limits=replace(LIMITS, max_decoded_bytes=1)) as one, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(InvalidImage):
+            pool.submit(one.decode, png()[:60]).result(WAIT)
+        assert one.decode(png()).width == 10
 
 
 def test_images_are_refused_as_the_decoder_says() -> None:

@@ -100,6 +100,7 @@ def load_pack(folder: Path, settings: Settings, networks: NetworkOpener | None =
         max_faces=settings.max_faces_per_image,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
+        max_decoded_bytes=settings.decoded_bytes,
         workers=settings.threads,
     )
     return PackEngine(parts, limits)
