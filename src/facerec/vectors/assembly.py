@@ -74,6 +74,12 @@ class Function:
         self.set(name, kind, initial)
         return name
 
+    def space(self, kind: str) -> str:
+        """The address of memory for a `kind`, at the start of a cache line, holding anything."""
+        name = self._name("m")
+        self._variables.append(f"{name} = alloca {kind}, align 64")
+        return name
+
     def get(self, variable: str, kind: str) -> str:
         """What the variable holds."""
         return self.value(f"load {kind}, ptr {variable}")

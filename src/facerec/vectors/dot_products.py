@@ -20,9 +20,9 @@ class Dot:
     lanes: int
     """Sums (int32) in a register; it holds 4 * lanes bytes."""
     bias: int
-    """What is added to each code before it is multiplied."""
+    """What has to be added to each code first, 128 or 0; sums are too high by it times the probe's sum."""
     add: Callable[[Function, str, str, str], str]
-    """Writes sums + codes * probe, given the names of the three."""
+    """Writes sums + raised codes * probe, given the names of the three."""
     declaration: str
 
     @property
@@ -32,14 +32,13 @@ class Dot:
 
 
 def _vnni(bits: int) -> Dot:
-    """Intel's and AMD's: unsigned bytes times signed ones. Flipping the sign bit of a code adds 128 to it."""
+    """Intel's and AMD's: unsigned bytes times signed ones. Codes have to become unsigned."""
     lanes = bits // 32
     sums, data = f"<{lanes} x i32>", f"<{lanes * 4} x i8>"
     name = f"@llvm.x86.avx512.vpdpbusd.{bits}"
 
     def add(f: Function, total: str, codes: str, probe: str) -> str:
-        raised = f.value(f"xor {data} {codes}, splat (i8 -128)")
-        return f.value(f"call {sums} {name}({sums} {total}, {data} {raised}, {data} {probe})")
+        return f.value(f"call {sums} {name}({sums} {total}, {data} {codes}, {data} {probe})")
 
     return Dot(lanes, 128, add, f"declare {sums} {name}({sums}, {data}, {data})")
 
@@ -108,18 +107,40 @@ def dot_of(processor: Processor) -> Dot:
     return _plain()
 
 
-def tile(f: Function, dot: Dot, rows: list[str], probes: list[str], width: int) -> str:
-    """Writes the dot products of R rows and P probes (addresses): a vector of `lanes` sums, row by row."""
-    sums, size = f"<{dot.lanes} x i32>", dot.lanes * 4
-    data = f"<{size} x i8>"
+def tile(f: Function, dot: Dot, rows: list[str], probes: list[str], width: int, *, raised: bool) -> str:
+    """Writes the dot products of R rows and P probes (addresses): a vector of `lanes` sums, row by row.
+
+    raised: whether the rows are what `raised_rows` gave.
+    """
+    sums, data = f"<{dot.lanes} x i32>", f"<{dot.lanes * 4} x i8>"
     totals = [[f.variable(sums, "zeroinitializer") for _ in probes] for _ in rows]
-    with f.loop("0", str(width), size) as place:
+    with f.loop("0", str(width), dot.lanes * 4) as place:
         loaded = [f.load(probe, "i8", place, data) for probe in probes]
         for row, of_row in zip(rows, totals, strict=True):
             codes = f.load(row, "i8", place, data)
+            if not raised:
+                codes = _raised(f, dot, codes)
             for probe, total in zip(loaded, of_row, strict=True):
                 f.set(total, sums, dot.add(f, f.get(total, sums), codes, probe))
     return _summed(f, [f.get(total, sums) for of_row in totals for total in of_row])
+
+
+def raised_rows(f: Function, dot: Dot, rows: list[str], width: int) -> list[str]:
+    """Writes rows with the bias added to their codes, for many tiles; gives their addresses."""
+    if not dot.bias:
+        return rows
+    data = f"<{dot.lanes * 4} x i8>"
+    copies = [f.space(f"[{width} x i8]") for _ in rows]
+    with f.loop("0", str(width), dot.lanes * 4) as place:
+        for row, copy in zip(rows, copies, strict=True):
+            codes = _raised(f, dot, f.load(row, "i8", place, data))
+            f.do(f"store {data} {codes}, ptr {f.at(copy, 'i8', place)}, align 1")
+    return copies
+
+
+def _raised(f: Function, dot: Dot, codes: str) -> str:
+    """Writes codes plus 128, where the processor wants it so: that flips the highest bit."""
+    return f.value(f"xor <{dot.lanes * 4} x i8> {codes}, splat (i8 -128)") if dot.bias else codes
 
 
 def _summed(f: Function, vectors: list[str]) -> str:

@@ -4,7 +4,7 @@ Four functions over rows of signed bytes (n, width) and over their sketches (see
 
     above     rows whose dot product with one of several probes reaches the probe's cut, in one pass
     products  the dot products of chosen rows with one probe
-    all_products  the dot products of all rows with several probes
+    signs  the signs of the dot products of all rows with many probes: what sketches are made of
     sketch_below  rows whose sketch differs little enough from a probe's
 
 All are whole numbers, the same on every processor; only the instructions differ (`dot_products`).
@@ -13,14 +13,13 @@ All are whole numbers, the same on every processor; only the instructions differ
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerec.vectors.assembly import Function, Processor, Program, assembler, this_processor
-from facerec.vectors.dot_products import Dot, dot_of, places, tile
+from facerec.vectors.dot_products import Dot, dot_of, places, raised_rows, tile
 
 ROW_BLOCK = 16
 """Rows that the kernels may touch together: arrays of rows are a multiple of it long."""
@@ -41,15 +40,6 @@ _AHEAD = 2
 """Tiles that chosen rows are fetched ahead."""
 
 
-def _append(f: Function, values: str, lanes: int, reached: str, put: Callable[[str, str], None]) -> None:
-    """Writes: for each lane whose bit in `reached` (<lanes x i1>) is set, `put` the lane and its value."""
-    bits = f.value(f"bitcast <{lanes} x i1> {reached} to i{lanes}")
-    with f.when(f.value(f"icmp ne i{lanes} {bits}, 0")):
-        held = f.variable(f"<{lanes} x i32>", values)
-        with f.set_bits(bits, lanes) as lane:
-            put(lane, f.load(held, "i32", lane))
-
-
 def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
     """Rows from `first` to `end` (multiples of ROW_BLOCK) whose products reach the probes' cuts.
 
@@ -57,7 +47,6 @@ def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
     counts[i]. Returns the row at which it stopped: `end`, or where a probe's places might not suffice.
     """
     tile_probes = dot.lanes // tile_rows
-    sums = f"<{dot.lanes} x i32>"
     f = Function(
         name, codes="ptr", first="i64", end="i64", probes="ptr", probe_count="i64", cuts="ptr", rows="ptr",
         products="ptr", counts="ptr", capacity="i64",
@@ -67,32 +56,25 @@ def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
     with f.loop("%first", "%end", tile_rows) as row:
         with f.when(f.get(full, "i1")):
             f.give(row)
-        starts = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
-        rows = [f.at("%codes", f"[{width} x i8]", start) for start in starts]
+        numbers = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
+        rows = [f.at("%codes", f"[{width} x i8]", number) for number in numbers]
+        if tile_probes > 1:
+            rows = raised_rows(f, dot, rows, width)
         with f.loop("0", "%probe_count", tile_probes) as probe:
-            numbers = [f.value(f"add i64 {probe}, {i}") for i in range(tile_probes)]
-            probes = [f.at("%probes", f"[{width} x i8]", number) for number in numbers]
-            found = tile(f, dot, rows, probes, width)
-            cuts = f.load("%cuts", "i32", probe, f"<{tile_probes} x i32>")
-            spread = places(list(range(tile_probes)) * tile_rows)
-            cut = f.value(
-                f"shufflevector <{tile_probes} x i32> {cuts}, <{tile_probes} x i32> poison, {spread}"
-            )
-            reached = f.value(f"icmp sge {sums} {found}, {cut}")
-
-            def put(lane: str, product: str, row: str = row, probe: str = probe) -> None:
-                number = f.value(f"add i64 {probe}, {f.value(f'urem i64 {lane}, {tile_probes}')}")
-                place = f.value(f"add i64 {row}, {f.value(f'udiv i64 {lane}, {tile_probes}')}")
-                count = f.load("%counts", "i64", number, align=8)
-                free = f.value(f"add i64 {f.value(f'mul i64 {number}, %capacity')}, {count}")
-                f.set(f.at("%rows", "i32", free), "i32", f.value(f"trunc i64 {place} to i32"))
-                f.set(f.at("%products", "i32", free), "i32", product)
-                more = f.value(f"add i64 {count}, 1")
-                f.set(f.at("%counts", "i64", number), "i64", more)
-                with f.when(f.value(f"icmp sgt i64 {more}, {most}")):
-                    f.set(full, "i1", "true")
-
-            _append(f, found, dot.lanes, reached, put)
+            found, bits = _tile_reaching(f, dot, rows, probe, "%cuts", width, "sge")
+            with f.when(f.value(f"icmp ne i{dot.lanes} {bits}, 0")):
+                held = f.variable(f"<{dot.lanes} x i32>", found)
+                with f.set_bits(bits, dot.lanes) as lane:
+                    number = f.value(f"add i64 {probe}, {f.value(f'urem i64 {lane}, {tile_probes}')}")
+                    place = f.value(f"add i64 {row}, {f.value(f'udiv i64 {lane}, {tile_probes}')}")
+                    count = f.load("%counts", "i64", number, align=8)
+                    free = f.value(f"add i64 {f.value(f'mul i64 {number}, %capacity')}, {count}")
+                    f.set(f.at("%rows", "i32", free), "i32", f.value(f"trunc i64 {place} to i32"))
+                    f.set(f.at("%products", "i32", free), "i32", f.load(held, "i32", lane))
+                    more = f.value(f"add i64 {count}, 1")
+                    f.set(f.at("%counts", "i64", number), "i64", more)
+                    with f.when(f.value(f"icmp sgt i64 {more}, {most}")):
+                        f.set(full, "i1", "true")
     f.give("%end")
     return f
 
@@ -111,7 +93,9 @@ def _products(dot: Dot, width: int) -> Function:
                     f.do(
                         f"call void @llvm.prefetch.p0(ptr {f.at(row, 'i8', str(byte))}, i32 0, i32 3, i32 1)"
                     )
-        found = tile(f, dot, [_chosen(f, number, width) for number in numbers], ["%probe"], width)
+        found = tile(
+            f, dot, [_chosen(f, number, width) for number in numbers], ["%probe"], width, raised=False
+        )
         f.do(f"store <{dot.lanes} x i32> {found}, ptr {f.at('%out', 'i32', start)}, align 4")
     f.give("%count")
     return f
@@ -123,25 +107,54 @@ def _chosen(f: Function, number: str, width: int) -> str:
     return f.at("%codes", f"[{width} x i8]", row)
 
 
-def _all_products(dot: Dot, width: int, tile_rows: int) -> Function:
-    """The products of `row_count` rows (a multiple of ROW_BLOCK) with all probes: int32, row by row."""
-    tile_probes = dot.lanes // tile_rows
-    f = Function("all_products", codes="ptr", row_count="i64", probes="ptr", probe_count="i64", out="ptr")
+def _signs(dot: Dot, width: int) -> Function:
+    """Which products of `row_count` rows with all probes (a multiple of 8) are above the probes' biases.
+
+    `out`: a bit for each, a row's together, the first probe's the lowest of a byte.
+    """
+    tile_probes, tile_rows = dot.tile_probes, dot.lanes // dot.tile_probes
+    f = Function(
+        "signs", codes="ptr", row_count="i64", probes="ptr", probe_count="i64", biases="ptr", out="ptr"
+    )  # fmt: skip
+    row_bytes = f.value("udiv i64 %probe_count, 8")
     with f.loop("0", "%row_count", tile_rows) as row:
-        starts = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
-        rows = [f.at("%codes", f"[{width} x i8]", start) for start in starts]
-        with f.loop("0", "%probe_count", tile_probes) as probe:
-            numbers = [f.value(f"add i64 {probe}, {i}") for i in range(tile_probes)]
-            found = tile(f, dot, rows, [f.at("%probes", f"[{width} x i8]", n) for n in numbers], width)
-            for i, start in enumerate(starts):
-                mask = places(range(i * tile_probes, (i + 1) * tile_probes))
-                part = f.value(
-                    f"shufflevector <{dot.lanes} x i32> {found}, <{dot.lanes} x i32> poison, {mask}"
-                )
-                place = f.value(f"add i64 {f.value(f'mul i64 {start}, %probe_count')}, {probe}")
-                f.do(f"store <{tile_probes} x i32> {part}, ptr {f.at('%out', 'i32', place)}, align 4")
+        numbers = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
+        rows = raised_rows(f, dot, [f.at("%codes", f"[{width} x i8]", number) for number in numbers], width)
+        with f.loop("0", "%probe_count", 8) as first:
+            signs = ["0"] * tile_rows
+            for done in range(0, 8, tile_probes):
+                probe = f.value(f"add i64 {first}, {done}")
+                bits = _tile_reaching(f, dot, rows, probe, "%biases", width, "sgt")[1]
+                wide = f.value(f"zext i{dot.lanes} {bits} to i32")
+                for i in range(tile_rows):
+                    of_row = f.value(f"lshr i32 {wide}, {i * tile_probes}")
+                    part = f.value(f"and i32 {of_row}, {2**tile_probes - 1}")
+                    signs[i] = f.value(f"or i32 {signs[i]}, {f.value(f'shl i32 {part}, {done}')}")
+            byte = f.value(f"udiv i64 {first}, 8")
+            for number, sign in zip(numbers, signs, strict=True):
+                place = f.value(f"add i64 {f.value(f'mul i64 {number}, {row_bytes}')}, {byte}")
+                f.do(f"store i8 {f.value(f'trunc i32 {sign} to i8')}, ptr {f.at('%out', 'i8', place)}")
     f.give("%row_count")
     return f
+
+
+def _tile_reaching(
+    f: Function, dot: Dot, rows: list[str], probe: str, bounds: str, width: int, test: str
+) -> tuple[str, str]:
+    """Writes a tile of rows (raised where there are several probes) and the probes from `probe` on.
+
+    Gives its dot products, and in the bits of a whole number which of them pass the test ("sge", "sgt")
+    against the probes' `bounds` (an array of int32).
+    """
+    tile_probes = dot.lanes // len(rows)
+    numbers = [f.value(f"add i64 {probe}, {i}") for i in range(tile_probes)]
+    probes = [f.at("%probes", f"[{width} x i8]", number) for number in numbers]
+    found = tile(f, dot, rows, probes, width, raised=tile_probes > 1)
+    few = f"<{tile_probes} x i32>"
+    spread = places(list(range(tile_probes)) * len(rows))
+    bound = f.value(f"shufflevector {few} {f.load(bounds, 'i32', probe, few)}, {few} poison, {spread}")
+    passed = f.value(f"icmp {test} <{dot.lanes} x i32> {found}, {bound}")
+    return found, f.value(f"bitcast <{dot.lanes} x i1> {passed} to i{dot.lanes}")
 
 
 def _sketch_below(words: int) -> Function:
@@ -209,7 +222,7 @@ class ProbeCodes:
     count: int
     codes: NDArray[np.int8]
     """(Q, width), Q being `count` rounded up to a whole tile; zero where there is no probe."""
-    biases: NDArray[np.int64]
+    biases: NDArray[np.int32]
     """(Q,): what the kernels' sums are too high by."""
 
 
@@ -248,7 +261,7 @@ class Kernels:
         self._above_one = program.function("above_one")
         self._above_many = program.function("above_many")
         self._products = program.function("products")
-        self._all_products = program.function("all_products")
+        self._signs = program.function("signs")
         self._sketch_below = program.function("sketch_below")
 
     def prepare(self, codes: NDArray[np.int8]) -> ProbeCodes:
@@ -257,7 +270,7 @@ class Kernels:
         step = 1 if count == 1 else self._tile_probes
         padded = np.zeros((-(-count // step) * step, self._width), dtype=np.int8)
         padded[:count] = codes
-        return ProbeCodes(count, padded, self._bias * padded.sum(axis=1, dtype=np.int64))
+        return ProbeCodes(count, padded, self._bias * padded.sum(axis=1, dtype=np.int32))
 
     def above(
         self,
@@ -284,7 +297,7 @@ class Kernels:
 
     def products(
         self, codes: NDArray[np.int8], rows: NDArray[np.int32], probes: ProbeCodes, number: int
-    ) -> NDArray[np.int64]:
+    ) -> NDArray[np.int32]:
         """The dot products (n,) of one of the probes with the chosen rows (n,)."""
         padded = np.zeros(-(-len(rows) // ROW_BLOCK) * ROW_BLOCK, dtype=np.int32)
         padded[: len(rows)] = rows
@@ -293,17 +306,17 @@ class Kernels:
         self._products(
             codes.ctypes.data, padded.ctypes.data, len(padded), probe.ctypes.data, sums.ctypes.data
         )
-        products: NDArray[np.int64] = sums[: len(rows)] - probes.biases[number]
-        return products
+        sums -= probes.biases[number]
+        return sums[: len(rows)]
 
-    def all_products(self, codes: NDArray[np.int8], probes: ProbeCodes) -> NDArray[np.int32]:
-        """The dot products (n, Q) of all rows with all probes."""
-        sums = np.empty((len(codes), len(probes.codes)), dtype=np.int32)
-        self._all_products(
-            codes.ctypes.data, len(codes), probes.codes.ctypes.data, len(probes.codes), sums.ctypes.data
-        )
-        sums -= probes.biases.astype(np.int32)
-        return sums[:, : probes.count]
+    def signs(self, codes: NDArray[np.int8], probes: ProbeCodes) -> NDArray[np.uint8]:
+        """Which dot products of rows (n, width) with Q probes are positive: bits (n, Q / 8), lowest first."""
+        bits = np.empty((len(codes), len(probes.codes) // 8), dtype=np.uint8)
+        self._signs(
+            codes.ctypes.data, len(codes), probes.codes.ctypes.data, len(probes.codes),
+            probes.biases.ctypes.data, bits.ctypes.data,
+        )  # fmt: skip
+        return bits
 
     def sketch_below(
         self,
@@ -346,6 +359,6 @@ def _functions(width: int, dot: Dot) -> list[Function]:
         _above("above_one", dot, width, dot.lanes),
         _above("above_many", dot, width, tile_rows),
         _products(dot, width),
-        _all_products(dot, width, tile_rows),
+        _signs(dot, width),
         _sketch_below(width // 64),
     ]

@@ -225,7 +225,7 @@ class _Scan:
         width = row_width(span.segment.dimension)
         return _Costs.by_sketch(width, shares) < _Costs.by_codes(width, len(shares))
 
-    def _take(self, span: _Span, number: int, rows: NDArray[np.int32], products: NDArray[np.int64]) -> None:
+    def _take(self, span: _Span, number: int, rows: NDArray[np.int32], products: NDArray[np.int32]) -> None:
         """Give a probe's best the rows that come near enough by their own length."""
         segment, best = span.segment, self.bests[number]
         held = rows < len(segment)
