@@ -14,7 +14,7 @@ from PIL import Image
 
 from facerec.engine.base import Pixels
 from facerec.engine.decoding import BACKGROUND, decode
-from facerec.engine.image_header import read_header
+from facerec.engine.image_header import MAX_SCANS, read_header
 from facerec.errors import ImageTooLarge, InvalidImage
 
 LIMIT = 100_000_000
@@ -346,6 +346,20 @@ def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
     scan = data[at:-2]
     with pytest.raises(InvalidImage):
         decode(data[:-2] + scan * 1000 + b"\xff\xd9", max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0"])
+@pytest.mark.parametrize(("scans", "refused"), [(MAX_SCANS, False), (MAX_SCANS + 1, True)])
+def test_scans_are_counted_wherever_they_lie(padding: bytes, scans: int, refused: bool) -> None:
+    data = encode(scene(), "JPEG")
+    at = data.rindex(b"\xff\xda")
+    more = b"".join(b"\xff\xda" + bytes(2 + place % 2) for place in range(scans - 1))
+    hostile = data[:at] + data[at:-2] + padding + more + b"\xff\xd9"
+    if refused:
+        with pytest.raises(InvalidImage, match="broken header"):
+            read_header(hostile)
+    else:
+        assert read_header(hostile).width == 48
 
 
 def test_many_threads_decode_at_once() -> None:
