@@ -22,22 +22,24 @@ def fit_similarity(source: Points, target: Points) -> NDArray[np.float64]:
 
     Raises InvalidParameter when the points of a source set all coincide: they fix no scale.
     """
-    source = np.asarray(source, np.float64)
-    target = np.broadcast_to(np.asarray(target, np.float64), source.shape)
-    source_mean, target_mean = source.mean(axis=1), target.mean(axis=1)
-    z = _complex(source - source_mean[:, None])
-    w = _complex(target - target_mean[:, None])
-    spread = (np.abs(z) ** 2).sum(axis=1)
+    z, w = _complex(source), np.broadcast_to(_complex(target), source.shape[:2])
+    count = source.shape[1]
+    z_mean, w_mean = z.sum(axis=1) / count, w.sum(axis=1) / count
+    z, w = z - z_mean[:, None], w - w_mean[:, None]
+    spread = (z.real**2 + z.imag**2).sum(axis=1)
     if (spread == 0).any():
         raise InvalidParameter("the landmarks of a face all lie on one point; alignment needs at least two")
     factor = (z.conj() * w).sum(axis=1) / spread
-    shift = _complex(target_mean) - factor * _complex(source_mean)
+    shift = w_mean - factor * z_mean
     matrices = np.empty((len(source), 2, 3))
-    matrices[:, 0] = np.stack([factor.real, -factor.imag, shift.real], axis=1)
-    matrices[:, 1] = np.stack([factor.imag, factor.real, shift.imag], axis=1)
+    matrices[:, 0, 0] = matrices[:, 1, 1] = factor.real
+    matrices[:, 1, 0] = factor.imag
+    matrices[:, 0, 1] = -factor.imag
+    matrices[:, 0, 2], matrices[:, 1, 2] = shift.real, shift.imag
     return matrices
 
 
-def _complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _complex(points: Points) -> NDArray[np.complex128]:
     """x, y in the last axis as x + iy."""
-    return points[..., 0] + 1j * points[..., 1]
+    pairs: NDArray[np.complex128] = np.ascontiguousarray(points, np.float64).view(np.complex128)
+    return pairs[..., 0]
