@@ -34,13 +34,14 @@ class Results:
         runs = self.figures(name).get("runs", [])
         return next((run for run in runs if run["clients"] == clients), {})
 
-    def search(self, faces: int, dimension: int, store: str) -> dict[str, Any]:
-        """The figures of one store at one size of gallery; nothing where there are none. store: how its name
-        begins.
+    def search(self, faces: int, dimension: int, *parts: str) -> dict[str, Any]:
+        """The figures of the first store whose name has these parts, at one size of gallery; nothing where
+        there are none.
         """
         for measurement in self.by_name.values():
             for one in measurement["figures"].get("searches", []) if measurement["part"] == "search" else []:
-                if (one["faces"], one["dimension"]) == (faces, dimension) and one["store"].startswith(store):
+                named = all(part in one["store"] for part in parts)
+                if named and (one["faces"], one["dimension"]) == (faces, dimension):
                     return dict(one)
         return {}
 

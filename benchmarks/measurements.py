@@ -87,13 +87,18 @@ def _engine(inputs: Inputs) -> Iterator[Measurement]:
 
 
 def _search(inputs: Inputs) -> Iterator[Measurement]:
-    bench = ("facerec", "bench", "search", "--json")
+    bench = ("facerec", "bench", "search", "--json", "--faces")
     sizes = "1000,10000" if inputs.quick else "1000,10000,100000,1000000"
-    words = (*bench, "--faces", sizes, "--dimensions", "512")
-    yield Measurement("search_512", "search", "galleries of 512 dimensions", words)
-    words = (*bench, "--faces", "10000" if inputs.quick else "100000,1000000", "--dimensions", "128")
-    yield Measurement("search_128", "search", "galleries of 128 dimensions", words)
-    words = (*bench, "--faces", "10000000", "--dimensions", "512")
+    few = ("--asked", "50", "--rounds", "1") if inputs.quick else ()
+    title = "galleries of 512 dimensions"
+    yield Measurement("search_512", "search", title, (*bench, sizes, "--dimensions", "512", *few))
+    sizes = "10000" if inputs.quick else "100000,1000000"
+    title = "galleries of 128 dimensions"
+    yield Measurement("search_128", "search", title, (*bench, sizes, "--dimensions", "128", *few))
+    sizes = "1000" if inputs.quick else "100000"
+    graphs = ("--dimensions", "512", "--peer", "usearch", "--no-starts", *few)
+    yield Measurement("search_graphs", "search", "beside a graph", (*bench, sizes, *graphs))
+    words = (*bench, "10000000", "--dimensions", "512", "--peer", "none", "--asked", "500", "--rounds", "5")
     yield Measurement("search_10m", "search", "ten million faces", words, large=True)
 
 

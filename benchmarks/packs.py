@@ -59,8 +59,7 @@ def large_pack(models: Path, folder: Path, images: Path) -> Path:
     if not (folder / "pack.toml").is_file():
         script = Path(__file__).with_name("engine") / "random_networks.py"
         subprocess.run([sys.executable, script, models, folder], check=True)
-        # Random weights recognise nobody, so what int8 costs says nothing.
         facerec = (sys.executable, "-c", "from facerec.cli import main; main()")
-        quantize = ("packs", "quantize", folder, "--images", images, "--limit", "60", "--force")
+        quantize = ("packs", "quantize", folder, "--images", images, "--limit", "60")
         subprocess.run([*facerec, *quantize], check=True)
     return folder
