@@ -36,8 +36,8 @@ class PixelInput:
             raise ConfigurationError("a network's std divides its input; it can not be 0")
 
 
-def take_pixels(model: onnx.ModelProto, pixels: PixelInput) -> onnx.ModelProto:
-    """The same network, taking images (N, height, width, 3) uint8 RGB; `model` itself is left as it is.
+def take_pixels(model: onnx.ModelProto, pixels: PixelInput) -> None:
+    """Change a network so that it takes images (N, height, width, 3) uint8 RGB.
 
     Its own input (N, 3, height, width) float32 becomes a value inside the graph, under the name it had.
     Raises PackError for a network that does not take one image.
@@ -45,10 +45,8 @@ def take_pixels(model: onnx.ModelProto, pixels: PixelInput) -> onnx.ModelProto:
     shape = input_shape(model)
     if len(shape) != 4 or shape[1] not in (3, None):
         raise PackError(f"a network of images takes inputs of the shape (N, 3, height, width), not {shape}")
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    graph = changed.graph
-    normalised = first_input(changed)
+    graph = model.graph
+    normalised = first_input(model)
     # ONNX names a dimension that varies; the names only have to differ.
     sides = [
         size or name for size, name in zip((shape[0], *shape[2:]), ("N", "height", "width"), strict=True)
@@ -79,4 +77,3 @@ def take_pixels(model: onnx.ModelProto, pixels: PixelInput) -> onnx.ModelProto:
     graph.ClearField("input")
     graph.node.extend(rest.node)
     graph.input.extend(rest.input)
-    return changed

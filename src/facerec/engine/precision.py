@@ -27,6 +27,8 @@ _INT8_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int
 _BF16_PRODUCTS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 20
+_LARGEST_TRIED = 1 << 26
+"""Bytes of the largest file that is tried out."""
 _FASTER = 1.1
 """Times as fast that int8 has to be, for its small loss of accuracy to be worth it."""
 
@@ -63,7 +65,8 @@ def open_in_precision(
     """Open a network in the precision that is wanted or best.
 
     wanted: "f32", "bf16", "int8", or "auto": int8 where the ranges are known, the processor multiplies int8,
-    and a trial of a few runs shows that it is faster; else bf16 where the processor has it; else f32.
+    and a trial of a few runs shows that it is faster; else bf16 where the processor has it; else f32. A large
+    network is not tried out: beside its int8 form the f32 one would take three times the memory.
     runtime, threads, parallel: see `open_session`.
 
     Raises what `open_session` raises; ConfigurationError for int8 without ranges, PackError for ranges that
@@ -101,7 +104,10 @@ def open_in_precision(
         return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
     if not instructions & _INT8_PRODUCTS:
         return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
-    session, rival = opened(INT8, known.ranges), opened(F32)
+    session = opened(INT8, known.ranges)
+    if use.file.stat().st_size > _LARGEST_TRIED:
+        return session, chosen(INT8, "the processor multiplies int8; too large to be tried out in f32 too")
+    rival = opened(F32)
     after, before = compare_speed(session, rival, use)
     reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
     if after * _FASTER < before:

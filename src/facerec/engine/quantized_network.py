@@ -34,7 +34,7 @@ _NEVER_ZERO = 1e-12
 
 
 def quantize_network(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
-    """The network with int8 arithmetic; `model` itself is left as it is.
+    """The network with int8 arithmetic. `model` is used up: it may be changed, or be what is returned.
 
     ranges: of each tensor of `quantized_tensors(model)`, by name. A tensor that is always zero stays float32.
 
@@ -74,9 +74,8 @@ def quantized_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _current(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in a version of the operators that knows quantised weights, with its constants as weights."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    """The model in a version of the operators that knows quantised weights, with its constants as weights."""
+    changed = model
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if not versions or versions[0] < _OPSET:
         try:

@@ -93,19 +93,20 @@ def open_session(
         )
     chosen = _choose(runtime)
     name = str(model) if isinstance(model, Path) else "the network"
-    content = _read(model, name)
-    network = _parse(content, name)
+    # Large networks are hundreds of megabytes: nothing here holds one twice for longer than it must.
+    network = _parse(_read(model, name), name)
     try:
-        changed = network if input_shape is None else reshape_input(network, input_shape)
-        shape = declared_shape(changed)
+        if input_shape is not None:
+            network = reshape_input(network, input_shape)
+        shape = declared_shape(network)
         if pixels is not None:
-            changed = take_pixels(changed, pixels)
+            take_pixels(network, pixels)
         if precision == INT8 and ranges is not None:
-            changed = quantize_network(changed, ranges)
+            network = quantize_network(network, ranges)
     except PackError as error:
         raise PackError(f"{name}: {error.message}") from error
-    if changed is not network:
-        content = changed.SerializeToString()
+    content = network.SerializeToString()
+    del network
     try:
         if chosen == "openvino":
             hint = BF16 if precision == BF16 else F32
@@ -137,8 +138,8 @@ class _OpenVinoSession:
             "NUM_STREAMS": parallel,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._model = self._core.read_model(content)
-        compiled = self._core.compile_model(self._model, "CPU", self._options)
+        model = self._core.read_model(content)
+        compiled = self._core.compile_model(model, "CPU", self._options)
         self._any_size = _Compiled(compiled, self._openvino.Tensor)
         self._often: dict[tuple[int, ...], _Compiled] = {}
         self._times_seen: Counter[tuple[int, ...]] = Counter()
@@ -146,7 +147,8 @@ class _OpenVinoSession:
         self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
         self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
         self.input_shape = shape
-        self._specialises = len(self.input_names) == 1 and len(shape) == 4 and None in shape[2:]
+        specialises = len(self.input_names) == 1 and len(shape) == 4 and None in shape[2:]
+        self._model = model if specialises else None
 
     def run(self, *inputs: NDArray[np.generic]) -> list[Floats]:
         """Run once; the outputs are copies, for the runtime's own memory is used again by the next run.
@@ -156,13 +158,13 @@ class _OpenVinoSession:
         compiled = self._often.get(inputs[0].shape, self._any_size)
         try:
             outputs = compiled.run(inputs)
-            if self._specialises and compiled is self._any_size:
-                self._count(inputs[0].shape)
+            if self._model is not None and compiled is self._any_size:
+                self._count(self._model, inputs[0].shape)
             return outputs
         except RuntimeError as error:
             raise _refused(self._name, inputs, error) from error
 
-    def _count(self, shape: tuple[int, ...]) -> None:
+    def _count(self, model: Any, shape: tuple[int, ...]) -> None:
         """Note a run of the network for any size; compile it for a shape that has come often enough."""
         if len(self._often) >= _MOST_SHAPES or math.prod(shape) > _LARGEST_INPUT:
             return
@@ -172,7 +174,7 @@ class _OpenVinoSession:
             self._times_seen[shape] += 1
             if self._times_seen[shape] != _OFTEN:
                 return
-            fixed = self._model.clone()
+            fixed = model.clone()
             fixed.reshape(list(shape))
         compiled = self._core.compile_model(fixed, "CPU", self._options)
         self._often[shape] = _Compiled(compiled, self._openvino.Tensor)

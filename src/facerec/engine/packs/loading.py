@@ -181,13 +181,14 @@ def _recognizer(
         file=spec.file,
         pixels=PixelInput(spec.colour, mean=spec.mean, std=spec.std),
         input_shape=batch_shape(size, batch),
-        trial=(declared[0] or 1, 3, size, size),
+        trial=(batch or 1, 3, size, size),
     )
     try:
         return OnnxRecognizer(networks.open(use))
     except PackError:
         # A network whose graph fixes the batch still runs: one batch of that length after the other.
-        return OnnxRecognizer(networks.open(replace(use, input_shape=None)))
+        as_declared = replace(use, input_shape=None, trial=(declared[0] or 1, 3, size, size))
+        return OnnxRecognizer(networks.open(as_declared))
 
 
 def _declared_shape(file: Path) -> InputShape:
