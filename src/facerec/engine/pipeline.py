@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
+import cv2
 import numpy as np
 
 from facerec.domain import Attributes, BoundingBox, DetectedFace, EmbeddingContract, Landmark
@@ -119,6 +120,8 @@ class PackEngine:
         self._calls = 0
         self._closed = False
         self._first_side = DETAIL * parts.detection_side
+        # OpenCV would give each resizing to all processors, which the workers have already: a tenth more time.
+        cv2.setNumThreads(1)
         self._batcher: Batcher[Pixels, Floats] | None = None
         if parts.shares_runs:
             # Whoever waits here has been admitted as a request already, and brings all of an image's faces.
