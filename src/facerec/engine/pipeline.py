@@ -120,7 +120,7 @@ class PackEngine:
         self._calls = 0
         self._closed = False
         self._first_side = DETAIL * parts.detection_side
-        # OpenCV would give each resizing to all processors, which the workers have already: a tenth more time.
+        # OpenCV would spread each resizing over processors that the workers have already: a tenth more time.
         cv2.setNumThreads(1)
         self._batcher: Batcher[Pixels, Floats] | None = None
         if parts.shares_runs:
