@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data as skimage_data
 
+from facerec.engine.activation_ranges import find_ranges
 from facerec.engine.alignment.dlib_chip import DlibChipAligner
-from facerec.engine.base import Pixels
+from facerec.engine.base import Pixels, Session
 from facerec.engine.detection.mmod import MmodDetector, score
 from facerec.engine.landmarks import ShapePredictor, load_forest
 from facerec.engine.packs import dlib
@@ -112,10 +113,15 @@ def test_equals_dlib(case: dict[str, Any], parts: Parts, request: pytest.Fixture
 
 
 @pytest.mark.slow
-def test_finds_all_faces_of_the_photographs(pack: Path, shared: Path) -> None:
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_finds_all_faces_of_the_photographs(pack: Path, shared: Path, precision: str) -> None:
     """Every annotated nose lies in a face of its own: pictures of 0 to 8 people, up to 36 megapixels."""
     manifest = read_manifest(pack)
-    session = open_session(manifest.detector.file, runtime="auto", threads=2)
+    known = find_ranges(manifest.detector.file)
+    assert known is not None
+    session = open_session(
+        manifest.detector.file, runtime="auto", threads=2, precision=precision, ranges=known.ranges
+    )
     detector = MmodDetector(session, threshold=0.5, nms=manifest.detector.nms, sizes=manifest.detector.sizes)
     lines = (shared / "data" / "photos" / "photos.csv").read_text().splitlines()[1:]
     assert len(lines) == 18
@@ -130,6 +136,50 @@ def test_finds_all_faces_of_the_photographs(pack: Path, shared: Path) -> None:
         inside = ((points >= boxes[:, :2]) & (points <= boxes[:, 2:])).all(axis=2)
         assert (inside.sum(axis=0) == 1).all(), name
         assert (inside.sum(axis=1) == 1).all(), name
+
+
+@pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
+def int8_sessions(pack: Path, request: pytest.FixtureRequest) -> tuple[Session, Session]:
+    """Detector and recogniser in int8, with the ranges that come with facerec."""
+    manifest = read_manifest(pack)
+    sessions = []
+    for file, pixels in (
+        (manifest.detector.file, None),
+        (manifest.recognizer.file, PixelInput("rgb", mean=0, std=1)),
+    ):
+        known = find_ranges(file)
+        assert known is not None, f"no ranges come with facerec for {file.name} as it is built"
+        session = open_session(
+            file, runtime=request.param, threads=2, pixels=pixels, precision="int8", ranges=known.ranges
+        )
+        sessions.append(session)
+    return sessions[0], sessions[1]
+
+
+def test_int8_sees_what_f32_sees(
+    int8_sessions: tuple[Session, Session], parts: Parts, pack: Path, request: pytest.FixtureRequest
+) -> None:
+    """The same faces, within the step of a window, and nearly the same embeddings of the same crops."""
+    manifest = read_manifest(pack)
+    detector = MmodDetector(
+        int8_sessions[0], threshold=0.5, nms=manifest.detector.nms, sizes=(8192,), enlargement=1
+    )
+    recognizer = OnnxRecognizer(int8_sessions[1])
+    for case in CASES:
+        if case["image"] != "astronaut":
+            continue
+        image = picture(case, request)
+        if case["detected"]:
+            before, after = parts.detector.detect(image).boxes, detector.detect(image).boxes
+            assert len(before) == len(after)
+            centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (before, after)]
+            side = (before[:, 2] - before[:, 0]).min()
+            assert np.abs(centres[0] - centres[1]).max() < 0.2 * side
+        landmarks = np.array([face["landmarks"] for face in case["faces"]], np.float32)
+        chips = parts.aligner.align(image, landmarks)
+        f32, int8 = parts.recognizer.embed(chips), recognizer.embed(chips)
+        cosines = (f32 * int8).sum(axis=1) / np.linalg.norm(f32, axis=1) / np.linalg.norm(int8, axis=1)
+        assert cosines.min() > 0.998
 
 
 def test_many_faces_at_once_are_the_same_as_one_by_one(parts: Parts) -> None:
