@@ -99,6 +99,12 @@ class EmbeddedStore:
         with index.turn:
             return verification.differences(index, self._feed)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all vectors; of mapped files too."""
+        with self._lock:
+            return sum(index.nbytes for index in self._indexes.values())
+
     def close(self) -> None:
         """See `VectorStore.close`. Later calls raise StorageError."""
         with self._lock:

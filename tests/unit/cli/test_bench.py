@@ -136,28 +136,3 @@ def test_a_missing_peer_is_told_with_what_installs_it(facerec: Run, pictures: Pa
     done = facerec("bench", "engine", "--images", pictures, "--peer", "insightface", "--json")
     assert (done.code, done.out) == (1, "")
     assert "pip install insightface onnxruntime" in done.err.replace("\n", " ")
-
-
-def test_bench_search(facerec: Run) -> None:
-    done = facerec(
-        "bench",
-        "search",
-        "--faces",
-        "1000",
-        "--dimensions",
-        "64,128",
-        "--rounds",
-        1,
-        "--threads",
-        1,
-        "--json",
-    )
-    assert done.code == 0, done.err
-    ours = [row for row in done.json["searches"] if row["store"].startswith("facerec")]
-    assert [(row["faces"], row["dimension"]) for row in ours] == [(1000, 64), (1000, 128)]
-    assert len(done.json["searches"]) == 6
-    # The probes' nearest stands far out: one that int8 codes lose is a defect.
-    assert all(row["nearest_equal"] == 1 for row in done.json["searches"])
-    assert [row["faces"] for row in done.json["starts"]] == [1000, 1000]
-    assert all(row["bytes_a_face"] > row["dimension"] for row in done.json["starts"])
-    assert "from 1000 to" in facerec("bench", "search", "--faces", "10").err

@@ -1,4 +1,4 @@
-"""`facerec bench search`: the embedded vector store, beside exact searches of float32 vectors."""
+"""`facerec bench search`: the embedded vector store, beside other ways to find the nearest vectors."""
 
 from __future__ import annotations
 
@@ -17,46 +17,93 @@ LEAST_DIMENSIONS, MOST_DIMENSIONS = 64, 4096
 
 
 def bench_search(
-    faces: Annotated[str, typer.Option(help="Numbers of faces, measured one after the other.")] = "100000",
+    faces: Annotated[
+        str, typer.Option(help="Numbers of faces, measured one after the other.")
+    ] = "100000,1000000",
     dimensions: Annotated[str, typer.Option(help="Numbers of an embedding's dimensions.")] = "128,512",
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="Threads; default: FACEREC_THREADS.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds after one that warms up.")] = 7,
+    asked: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Probes, asked one by one, of which matches are counted.")
+    ] = 2000,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            help="Of numpy, faiss, usearch, hnswlib, pgvector, separated by commas (pip install "
+            "'facerec[bench]'); none for none; default: numpy and faiss, where it is installed."
+        ),
+    ] = None,
     starts: Annotated[bool, typer.Option(help="Also fill a database, and measure starts and bytes.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Measure searching: milliseconds a query, seconds to start, bytes a face.
+    """Measure searching: milliseconds a query, matches found, bytes a face, seconds to build and to start.
 
-    The vectors are uniform directions, the hard case. Takes about 5 KB of memory a face of 512 dimensions.
+    The faces are uniform directions, the hard case; the probes match one face each, as little as a match may.
+    With exact peers it takes 5 KB of memory a face of 512 dimensions, without 0.6. Graphs take long to build.
     """
-    # FAISS takes a while to load; `facerec --help` should not.
-    from facerec.cli.bench.search_measures import BATCH, measure_search, measure_start
+    # The kernels of the search take a while to load; `facerec --help` should not.
+    from facerec.cli.bench.search_gallery import Gallery
+    from facerec.cli.bench.search_measures import BATCH, CALLERS, measure_search
+    from facerec.cli.bench.search_peers import peer_openers
+    from facerec.cli.bench.search_starts import measure_starts
 
     used = threads or read_settings().threads
-    counts = numbers(faces, "--faces", LEAST_FACES, MOST_FACES)
-    cases = [
-        (count, size)
-        for count in counts
+    openers = peer_openers(peer)
+    galleries = [
+        Gallery(count, size)
+        for count in numbers(faces, "--faces", LEAST_FACES, MOST_FACES)
         for size in numbers(dimensions, "--dimensions", LEAST_DIMENSIONS, MOST_DIMENSIONS)
     ]
     searches = []
-    for count, size in cases:
-        note(f"{count} faces of {size} dimensions")
-        searches += measure_search(count, size, used, rounds)
-    opened = [measure_start(count, size, used) for count, size in cases] if starts else []
+    for gallery in galleries:
+        note(f"{gallery.count} faces of {gallery.dimension} dimensions")
+        searches += measure_search(gallery, used, rounds, openers, asked)
+    opened = [figures for gallery in galleries for figures in measure_starts(gallery, used)] if starts else []
     if as_json:
-        versions = {"faiss": version("faiss-cpu"), "numpy": version("numpy")}
-        figures = {"searches": [asdict(one) for one in searches], "starts": [asdict(one) for one in opened]}
-        print_json({"threads": used, "rounds": rounds, "batch": BATCH, **versions, **figures})
+        print_json(
+            {
+                "threads": used,
+                "rounds": rounds,
+                "batch": BATCH,
+                "callers": CALLERS,
+                "numpy": version("numpy"),
+                "galleries": [
+                    {
+                        "faces": gallery.count,
+                        "dimension": gallery.dimension,
+                        "threshold": gallery.threshold,
+                        "planted_cosine": gallery.planted_cosine,
+                    }
+                    for gallery in galleries
+                ],
+                "searches": [asdict(one) for one in searches],
+                "starts": [asdict(one) for one in opened],
+            }
+        )
         return
     print_table(
-        ("faces", "dimension", "store", "one, ms", f"of {BATCH}, ms each", "nearest equal", "together, /s"),
+        (
+            "faces",
+            "dimension",
+            "store",
+            "one, ms",
+            "least, ms",
+            f"of {BATCH}, ms each",
+            "matches found",
+            "of",
+            "bytes a face",
+            "build, s",
+            "reading alone, ms",
+            "share",
+            "together, /s",
+        ),
         [tuple(asdict(one).values()) for one in searches],
         title=f"{used} threads, medians of {rounds} rounds",
     )
     if opened:
         print_table(
-            ("faces", "dimension", "first start, s", "later starts, s", "bytes a face"),
+            ("faces", "dimension", "snapshots", "first start, s", "later starts, s", "bytes a face"),
             [tuple(asdict(one).values()) for one in opened],
         )

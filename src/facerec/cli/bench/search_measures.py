@@ -1,211 +1,218 @@
-"""Milliseconds a query, seconds to start and bytes a face of the embedded vector store, beside its peers.
+"""Milliseconds a query, matches found, bytes a face of the embedded vector store, beside its peers.
 
-Peers hold the same vectors as float32 (four times the memory): NumPy's matrix product with argpartition, and
-FAISS's exact flat index. All run in this process, taking turns, so that whatever else the machine does falls
-on all of them.
+All hold the same gallery, in this process, and take turns, so that whatever else the machine does falls on
+all of them. Beside each query stands the time in which the machine only reads as many bytes as the query has
+to: nothing that looks at them all can be faster.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.db import Database
-from facerec.domain import (
-    BoundingBox,
-    Collection,
-    CollectionKey,
-    EmbeddingContract,
-    EntityKind,
-    NewFace,
-    QuantizedEmbedding,
-    RowKey,
-    VectorChanges,
-)
-from facerec.metastore import collections, faces, open_at
-from facerec.metastore.changes import DatabaseFeed
+from facerec.cli.bench.search_gallery import Gallery, GalleryFeed, Vectors
+from facerec.cli.bench.search_peers import LIMIT, Opener, Rows, Store
+from facerec.domain import EntityKind
 from facerec.vectors.embedded import EmbeddedStore
-from facerec.vectors.quantization import quantize_batch
+from facerec.vectors.segment import row_width, sketch_words
 
-Vectors = NDArray[np.float32]
-Search = Callable[[Vectors], NDArray[np.int64]]
-
-OURS = "facerec, int8"
-LIMIT = 10
-"""Nearest vectors that a query is answered with."""
 BATCH = 50
 """Probes of a query of several."""
+ONES = 5
+"""Queries of one probe in a round."""
 CALLERS = 8
-CHUNK = 10_000
+EXACT_PROBES = 50
+"""Probes that exact stores are asked for matches: they find all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFigures:
-    """How fast one store searches."""
+    """How fast and how well one store searches."""
 
     faces: int
     dimension: int
     store: str
     one_ms: float
     """Median milliseconds of a query of one probe."""
+    least_ms: float
+    """The fastest of them."""
     batch_ms: float
     """Median milliseconds a probe, in queries of BATCH."""
-    nearest_equal: float
-    """Share of the queries whose nearest is the one that NumPy finds."""
+    found: float
+    """Share of the probes whose first answer is the row that they match: recall@1."""
+    asked: int
+    """Probes that this was measured with, one after the other."""
+    bytes_a_face: float
+    """Memory of the index."""
+    build_seconds: float
+    """From the vectors to an index that answers."""
+    reading_ms: float | None
+    """Least milliseconds in which as many threads read as many bytes as a query of one probe has to."""
+    reading_share: float | None
+    """That over `least_ms`: 1 would be as fast as memory allows."""
     together_per_second: float | None
     """Queries of one probe a second that CALLERS callers get together; ours alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartFigures:
-    """How fast the embedded store opens, and what it keeps."""
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Milliseconds of one store."""
 
-    faces: int
-    dimension: int
-    first_seconds: float
-    """From opening the store to its first answer, with no index on disk."""
-    later_seconds: float
-    """The same with one; median."""
-    bytes_a_face: float
-    """Database and index, on disk."""
+    ones: list[float] = field(default_factory=list)
+    batches: list[float] = field(default_factory=list)
+    readings: list[float] = field(default_factory=list)
 
 
-class ArrayFeed:
-    """The database's side over an array: searching needs no database once the index is built."""
+class _Ours:
+    """The embedded vector store. Its feed makes the gallery itself: `add` has nothing to do."""
 
-    def __init__(self, vectors: Vectors) -> None:
-        self._vectors = vectors
+    exact = False
 
-    def store_id(self) -> str:
-        """No database."""
-        return "array"
+    def __init__(self, gallery: Gallery, folder: Path, threads: int) -> None:
+        self.name = "facerec, int8"
+        self._gallery = gallery
+        self._feed = GalleryFeed(gallery)
+        self._store = EmbeddedStore(folder, self._feed, threads=threads, snapshots="never")
 
-    def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[VectorChanges]:
-        """A put for each row, numbered and keyed from 1."""
-        for start in range(after, len(self._vectors), CHUNK):
-            embeddings = quantize_batch(self._vectors[start : start + CHUNK])
-            yield VectorChanges(
-                number=len(self._vectors),
-                keys=[RowKey(start + i) for i in range(1, len(embeddings) + 1)],
-                scales=[embedding.scale for embedding in embeddings],
-                codes=[embedding.codes for embedding in embeddings],
-            )
+    def add(self, vectors: Vectors) -> None:
+        pass
 
-    def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
-        """Embeddings by key."""
-        rows = np.array(keys) - 1
-        return dict(zip(keys, quantize_batch(self._vectors[rows]), strict=True))
+    def finish(self) -> None:
+        self.search(np.eye(1, self._gallery.dimension, dtype=np.float32))
 
-    def collections(self) -> frozenset[CollectionKey]:
-        """The one collection."""
-        return frozenset({CollectionKey(1)})
+    @property
+    def making_seconds(self) -> float:
+        """Spent in `finish` on making vectors."""
+        return self._feed.making_seconds
 
-
-def unit_vectors(rng: np.random.Generator, count: int, dimension: int) -> Vectors:
-    """Uniform directions, the hard case: nothing clusters."""
-    vectors = rng.standard_normal((count, dimension), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
-
-
-def probes_near(rng: np.random.Generator, vectors: Vectors, count: int) -> Vectors:
-    """Probes with a cosine of about 0.6 to one stored vector each."""
-    dimension = vectors.shape[1]
-    chosen = vectors[rng.integers(0, len(vectors), count)]
-    probes = chosen + np.sqrt((0.6**-2 - 1) / dimension) * rng.standard_normal(
-        (count, dimension), dtype=np.float32
-    )
-    return np.asarray(probes / np.linalg.norm(probes, axis=1, keepdims=True), dtype=np.float32)
-
-
-def numpy_search(vectors: Vectors, probes: Vectors) -> NDArray[np.int64]:
-    """Rows of the LIMIT nearest (Q, LIMIT), best first."""
-    cosines = probes @ vectors.T
-    nearest = np.argpartition(cosines, -LIMIT, axis=1)[:, -LIMIT:]
-    order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1)
-    return np.asarray(np.take_along_axis(nearest, order, axis=1), dtype=np.int64)
-
-
-def collection_of(count: int, dimension: int) -> Collection:
-    """The collection that ArrayFeed tells of."""
-    return Collection(
-        key=CollectionKey(1),
-        name="bench",
-        contract_id="bench",
-        model_version="1.0",
-        dimension=dimension,
-        created_at=0.0,
-        face_count=count,
-        user_count=0,
-        change_number=count,
-    )
-
-
-def measure_search(count: int, dimension: int, threads: int, rounds: int) -> list[SearchFigures]:
-    """Search `count` vectors with each store in turn. The first round builds the index and warms up."""
-    rng = np.random.default_rng(count + dimension)
-    vectors = unit_vectors(rng, count, dimension)
-    with tempfile.TemporaryDirectory() as folder:
-        store = EmbeddedStore(Path(folder), ArrayFeed(vectors), threads=threads, snapshot_from=10**9)
-        stores = _stores(store, vectors, threads)
-        times: dict[tuple[str, int], list[float]] = {(name, q): [] for name in stores for q in (1, BATCH)}
-        equal: dict[str, list[bool]] = {name: [] for name in stores}
-        for turn in range(rounds + 1):
-            probes = probes_near(rng, vectors, BATCH)
-            truth = numpy_search(vectors, probes)[:, 0]
-            for name, search in stores.items():
-                for size in (1, BATCH):
-                    began = time.perf_counter()
-                    found = search(probes[:size])
-                    if turn:
-                        times[name, size].append((time.perf_counter() - began) / size * 1000)
-                equal[name] += (found[:, 0] == truth).tolist()
-        together = _searches_together(stores[OURS], probes_near(rng, vectors, 8 * CALLERS))
-        store.close()
-    return [
-        SearchFigures(
-            faces=count,
-            dimension=dimension,
-            store=name,
-            one_ms=statistics.median(times[name, 1]),
-            batch_ms=statistics.median(times[name, BATCH]),
-            nearest_equal=statistics.fmean(equal[name]),
-            together_per_second=together if name == OURS else None,
+    def search(self, probes: Vectors) -> Rows:
+        found = self._store.search(
+            self._gallery.collection,
+            EntityKind.FACE,
+            probes,
+            limit=LIMIT,
+            min_cosine=self._gallery.threshold,
         )
-        for name in stores
-    ]
+        rows = np.full((len(probes), LIMIT), -1, dtype=np.int64)
+        for row, hits in zip(rows, found, strict=True):
+            row[: len(hits)] = [hit.key - 1 for hit in hits]
+        return rows
+
+    def memory(self) -> int:
+        return self._store.nbytes
+
+    def touched(self) -> int | None:
+        dimension = self._gallery.dimension
+        return self._gallery.count * (8 * sketch_words(dimension) or row_width(dimension))
+
+    def close(self) -> None:
+        self._store.close()
 
 
-def _stores(store: EmbeddedStore, vectors: Vectors, threads: int) -> dict[str, Search]:
-    """What searches, by name: rows of the LIMIT nearest (Q, LIMIT) for probes (Q, d)."""
-    count, dimension = vectors.shape
-    collection = collection_of(count, dimension)
-    faiss.omp_set_num_threads(threads)
-    flat = faiss.IndexFlatIP(dimension)
-    flat.add(vectors)
+def measure_search(
+    gallery: Gallery, threads: int, rounds: int, openers: Sequence[Opener], asked: int
+) -> list[SearchFigures]:
+    """Search the gallery with our store and the peers in turn, after one round that warms up.
 
-    def ours(probes: Vectors) -> NDArray[np.int64]:
-        found = store.search(collection, EntityKind.FACE, probes, limit=LIMIT, min_cosine=-1.0)
-        return np.array([[hit.key - 1 for hit in hits] for hits in found])
+    asked: probes that matches are counted of.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facerec-bench-")))
+        ours = _Ours(gallery, folder, threads)
+        stores: list[Store] = [ours]
+        stack.callback(ours.close)
+        for opener in openers:
+            stores.append(opener(gallery.count, gallery.dimension, threads))
+            stack.callback(stores[-1].close)
+        built = _build(gallery, stores)
+        built[0] -= ours.making_seconds
+        probes, planted = gallery.planted(max(asked, BATCH))
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        readers = [_reader(store.touched(), pool, threads) for store in stores]
+        times = [_Times() for _ in stores]
+        for turn in range(rounds + 1):
+            for store, kept, reader in zip(stores, times, readers, strict=True):
+                _take_turn(store, probes, reader, kept if turn else _Times())
+        return [
+            _figures(gallery, store, kept, seconds, _found(store, probes, planted, asked))
+            for store, kept, seconds in zip(stores, times, built, strict=True)
+        ]
 
-    return {
-        OURS: ours,
-        "FAISS flat, float32": lambda probes: np.asarray(flat.search(probes, LIMIT)[1]),
-        "NumPy, float32": lambda probes: numpy_search(vectors, probes),
-    }
+
+def _build(gallery: Gallery, stores: list[Store]) -> list[float]:
+    """Fill the stores, one after the other; seconds that each took."""
+    seconds = []
+    for store in stores:
+        spent = 0.0
+        for start in gallery.starts:
+            vectors = gallery.chunk(start) if not isinstance(store, _Ours) else np.empty((0, 0), np.float32)
+            began = time.perf_counter()
+            store.add(vectors)
+            spent += time.perf_counter() - began
+        began = time.perf_counter()
+        store.finish()
+        seconds.append(spent + time.perf_counter() - began)
+    return seconds
 
 
-def _searches_together(search: Search, probes: Vectors) -> float:
+def _reader(size: int | None, pool: ThreadPoolExecutor, threads: int) -> Callable[[], object] | None:
+    """What reads `size` bytes of memory, and does nothing with them."""
+    if size is None:
+        return None
+    parts = np.array_split(np.ones(size // 8, dtype=np.uint64), threads)
+    return lambda: list(pool.map(np.sum, parts))
+
+
+def _take_turn(store: Store, probes: Vectors, reader: Callable[[], object] | None, times: _Times) -> None:
+    """One round of one store."""
+    for i in range(ONES):
+        if reader:
+            times.readings.append(_milliseconds(reader))
+        times.ones.append(_milliseconds(store.search, probes[i : i + 1]))
+    times.batches.append(_milliseconds(store.search, probes[:BATCH]) / BATCH)
+
+
+def _found(store: Store, probes: Vectors, planted: NDArray[np.int64], asked: int) -> tuple[int, int]:
+    """Probes, asked one by one, of which the first answer is the planted row; and how many were asked."""
+    count = min(asked, EXACT_PROBES) if store.exact else asked
+    firsts = [store.search(probes[i : i + 1])[0, 0] for i in range(count)]
+    return int(np.count_nonzero(firsts == planted[:count])), count
+
+
+def _figures(
+    gallery: Gallery, store: Store, times: _Times, build_seconds: float, found: tuple[int, int]
+) -> SearchFigures:
+    reading = min(times.readings, default=None)
+    together = None
+    if isinstance(store, _Ours):
+        together = _together(store.search, gallery.planted(BATCH)[0])
+    return SearchFigures(
+        faces=gallery.count,
+        dimension=gallery.dimension,
+        store=store.name,
+        one_ms=statistics.median(times.ones),
+        least_ms=min(times.ones),
+        batch_ms=statistics.median(times.batches),
+        found=found[0] / found[1],
+        asked=found[1],
+        bytes_a_face=store.memory() / gallery.count,
+        build_seconds=build_seconds,
+        reading_ms=reading,
+        reading_share=None if reading is None else reading / min(times.ones),
+        together_per_second=together,
+    )
+
+
+def _together(search: Callable[[Vectors], Rows], probes: Vectors) -> float:
     """Searches of one probe a second that CALLERS callers get together."""
     with ThreadPoolExecutor(CALLERS) as callers:
         began = time.perf_counter()
@@ -213,51 +220,7 @@ def _searches_together(search: Search, probes: Vectors) -> float:
         return len(probes) / (time.perf_counter() - began)
 
 
-def measure_start(count: int, dimension: int, threads: int) -> StartFigures:
-    """Fill a database with `count` faces, and open a store over it a few times."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        database = open_at(folder)
-        collection, probes = _filled(database, count, dimension)
-        starts = []
-        for _ in range(4):
-            began = time.perf_counter()
-            store = EmbeddedStore(folder / "vectors", DatabaseFeed(database), threads=threads)
-            store.search(collection, EntityKind.FACE, probes[:1], limit=LIMIT, min_cosine=0.3)
-            starts.append(time.perf_counter() - began)
-            store.close()
-        database.close()
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / count
-    return StartFigures(
-        faces=count,
-        dimension=dimension,
-        first_seconds=starts[0],
-        later_seconds=statistics.median(starts[1:]),
-        bytes_a_face=size,
-    )
-
-
-def _filled(database: Database, count: int, dimension: int) -> tuple[Collection, Vectors]:
-    """A collection of `count` faces, and some of their vectors."""
-    rng = np.random.default_rng(0)
-    box = BoundingBox(left=0.1, top=0.1, width=0.2, height=0.2)
-    contract = EmbeddingContract(id="bench", pack="bench", model_version="1.0", dimension=dimension)
-    with database.write() as connection:
-        collection = collections.insert(connection, name="bench", contract=contract, created_at=0.0)
-    for start in range(0, count, CHUNK):
-        vectors = unit_vectors(rng, min(CHUNK, count - start), dimension)
-        new = [
-            NewFace(
-                face_id=str(uuid.uuid4()),
-                image_id=str(uuid.uuid4()),
-                external_image_id=None,
-                box=box,
-                confidence=99.0,
-                embedding=embedding,
-            )
-            for embedding in quantize_batch(vectors)
-        ]
-        with database.write() as connection:
-            faces.insert(connection, collection, new)
-    with database.read() as connection:
-        return collections.find(connection, "bench"), vectors
+def _milliseconds(work: Callable[..., object], *arguments: object) -> float:
+    began = time.perf_counter()
+    work(*arguments)
+    return (time.perf_counter() - began) * 1000
