@@ -56,6 +56,8 @@ class _RequestIdFilter(logging.Filter):
 
 def configure_logging(level: str) -> None:
     """Log to standard error, one line a record, with the correlation id. No biometric data is ever logged."""
+    # What the lines do not show need not be asked of the system for each of them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"))

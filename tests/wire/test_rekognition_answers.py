@@ -15,7 +15,7 @@ from shape_samples import differences, sample
 
 from facerec.api.rekognition.errors import WIRE_ERRORS, error_body
 from facerec.api.rekognition.model import read_model
-from facerec.api.rekognition.protocol import serialize
+from facerec.api.rekognition.protocol import serializer
 from facerec.errors import FacerecError
 
 MODEL = read_model()
@@ -49,14 +49,14 @@ def with_seconds(value: Any) -> Any:
 def test_botocore_reads_what_was_meant(operation: str, full: bool) -> None:
     for seed in range(5):
         answer = sample(MODEL.operations[operation].output, random.Random(seed), full=full)
-        read = read_by_botocore(operation, 200, serialize(MODEL.operations[operation].output, answer))
+        read = read_by_botocore(operation, 200, serializer(MODEL.operations[operation].output)(answer))
         assert read.pop("ResponseMetadata")["RequestId"] == "an-id"
         assert with_seconds(read) == answer
 
 
 def test_none_is_left_out() -> None:
     shape = MODEL.operations["SearchUsers"].output
-    assert orjson.loads(serialize(shape, {"SearchedUser": None, "UserMatches": []})) == {"UserMatches": []}
+    assert orjson.loads(serializer(shape)({"SearchedUser": None, "UserMatches": []})) == {"UserMatches": []}
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_none_is_left_out() -> None:
 )
 def test_an_answer_that_the_model_does_not_allow_is_never_sent(answer: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        serialize(MODEL.operations["CreateCollection"].output, answer)
+        serializer(MODEL.operations["CreateCollection"].output)(answer)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_number_that_json_can_not_write_is_never_sent(number: float) -> None:
     with pytest.raises(ValueError, match="Percent"):
-        serialize(MODEL.operations["SearchFacesByImage"].output, {"SearchedFaceConfidence": number})
+        serializer(MODEL.operations["SearchFacesByImage"].output)({"SearchedFaceConfidence": number})
 
 
 @pytest.mark.parametrize("error", WIRE_ERRORS, ids=lambda error: error.__name__)

@@ -14,7 +14,7 @@ from wire_server import MODEL, Running, running
 from facerec.api.rekognition.app import Answer, RekognitionDoor
 from facerec.api.rekognition.model import Shape
 from facerec.api.rekognition.operations import OPERATIONS
-from facerec.api.rekognition.protocol import serialize
+from facerec.api.rekognition.protocol import serializer
 from facerec.auth.sigv4 import SignedRequest
 from facerec.errors import SignatureMismatch
 from facerec.observability import RequestContext, request_context
@@ -73,9 +73,9 @@ def answered(door: RekognitionDoor, operation: str, body: bytes) -> Answer:
         path=b"/",
         query=b"",
         headers=((b"X-Amz-Target", f"RekognitionService.{operation}".encode()),),
-        body_sha256="",
+        body=body,
     )
-    return door.answer(request, body, "an-id")
+    return door.answer(request, "an-id")
 
 
 def mixed(shape: Shape, chance: random.Random) -> Any:
@@ -100,7 +100,7 @@ def test_no_request_is_an_internal_error(door: RekognitionDoor, operation: str) 
         parameters = mixed(shape, random.Random(seed))
         if operation == "DeleteCollection":
             parameters["CollectionId"] = "another"
-        answer = answered(door, operation, serialize(shape, parameters))
+        answer = answered(door, operation, serializer(shape)(parameters))
         assert answer.status in (200, 400), (parameters, answer.body)
 
 

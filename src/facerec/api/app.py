@@ -6,10 +6,11 @@ from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import facerec
 from facerec.api.health import Health
@@ -48,25 +49,30 @@ class Service(RekognitionService, Protocol):
         """Who may come in."""
 
 
-def create_app(service: Service) -> Starlette:
+def create_app(service: Service) -> ASGIApp:
     """The application of an opened service. It opens and closes nothing itself."""
     settings = service.settings
     workers = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_WORKERS)
-    rekognition = RekognitionDoor(service, service.keys.authenticate, workers=workers)
+    door = RekognitionDoor(service, service.keys.authenticate, workers=workers)
     health = Health(
         contract=service.engine.contract, database=service.database, index=type(service.vectors).__name__
     )
-    return Starlette(
+    routed = Starlette(
         routes=[
-            Route("/", rekognition.handle, methods=["POST"]),
+            Route("/", door, methods=["POST"]),
             Route("/", describe, methods=["GET"]),
             Route("/health", health.handle, methods=["GET"]),
         ],
-        middleware=[
-            Middleware(RequestMiddleware, body_seconds=settings.body_timeout_seconds, too_slow=too_slow),
-        ],
         exception_handlers={HTTPException: refuse, Exception: fail},
     )
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        """What nearly every request is for, without the way through the routes."""
+        straight = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "POST"
+        await (door if straight else routed)(scope, receive, send)
+
+    watched = RequestMiddleware(dispatch, body_seconds=settings.body_timeout_seconds, too_slow=too_slow)
+    return ServerErrorMiddleware(watched, handler=fail)
 
 
 async def describe(_request: Request) -> Response:

@@ -7,19 +7,18 @@ import logging
 import time
 from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facerec.observability import RequestContext, request_context
 
-REQUEST_ID = "x-amzn-RequestId"
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
+REQUEST_ID = b"x-amzn-requestid"
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 LONGEST_LOGGED = 120
 """Most characters of a path or an operation in the log."""
 
@@ -132,10 +131,11 @@ class _Outgoing:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers.setdefault(REQUEST_ID, self._request_id)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
+            headers = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in headers}
+            common = ((REQUEST_ID, self._request_id.encode()), *SECURITY_HEADERS)
+            headers += [header for header in common if header[0] not in given]
+            message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
         await self._send(message)
@@ -143,8 +143,11 @@ class _Outgoing:
 
 def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float) -> None:
     """One line: who, what kind of request, how it went. Bodies, and so faces and their names, never show."""
+    if not _log.isEnabledFor(logging.INFO):
+        return
     client = scope.get("client")
-    operation = Headers(scope=scope).get("x-amz-target", "-").rpartition(".")[2]
+    target = next((value for name, value in scope["headers"] if name == b"x-amz-target"), b"-")
+    operation = target.decode("latin-1").rpartition(".")[2]
     _log.info(
         "%s %s %r %s %s %d bytes %.1f ms%s",
         client[0] if client else "-",

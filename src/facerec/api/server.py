@@ -21,6 +21,37 @@ SHUTDOWN_SECONDS = 25
 BACKLOG = 2048
 
 
+class JoinedWrites:
+    """The transport of one answer with a body: its head leaves together with the first piece of its body.
+
+    uvicorn writes them one after the other, each a packet that wakes the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        """The head that waits; empty once it has left."""
+
+    def write(self, data: bytes) -> None:
+        """Keep the head of the answer (but not of an interim one, 1xx) until what comes next."""
+        if self._head is None and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+            return
+        self._transport.write(self._head + data if self._head else data)
+        if self._head is not None:
+            self._head = b""
+
+    def close(self) -> None:
+        """Close after what was written, a head without its body too."""
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._transport.is_closing()
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which sets no bound on how long or how large a request's head is."""
 
@@ -47,6 +78,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The head is there."""
         self._stop_expecting()
         super().on_headers_complete()
+        # The answer is not written before the event loop's next turn.
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of an incomplete head."""

@@ -44,7 +44,7 @@ _QUERY_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedRequest:
-    """A request as it came over the wire, with the digest of its body in place of the body."""
+    """A request as it came over the wire."""
 
     method: str
     path: bytes
@@ -53,8 +53,7 @@ class SignedRequest:
     """As sent, without the question mark."""
     headers: tuple[tuple[bytes, bytes], ...]
     """In the order sent; names in any case."""
-    body_sha256: str = field(repr=False)
-    """SHA-256 of the body that was received, 64 lower-case hexadecimal digits."""
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +105,12 @@ def verify(
     _check_scope(claim, service)
     _check_time(claim, datetime.fromtimestamp(now, UTC), timedelta(seconds=clock_skew_seconds))
     _check_signed_headers(claim, headers)
-    _check_declared_digest(request, headers)
+    digest = hashlib.sha256(request.body).hexdigest()
+    _check_declared_digest(digest, headers)
     secret = secret_for(claim.access_key_id)
     if secret is None:
         raise UnknownAccessKey
-    expected = _signature(claim, _canonical_request(request, claim, headers), secret)
+    expected = _signature(claim, _canonical_request(request, digest, claim, headers), secret)
     if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
         raise SignatureMismatch
     return Identity(claim.access_key_id, claim.region)
@@ -312,10 +312,10 @@ def _check_signed_headers(claim: _Claim, headers: dict[str, list[bytes]]) -> Non
         raise SignatureMismatch(f"The signed header '{absent[0][:80]}' is not in the request.")
 
 
-def _check_declared_digest(request: SignedRequest, headers: dict[str, list[bytes]]) -> None:
+def _check_declared_digest(digest: str, headers: dict[str, list[bytes]]) -> None:
     """Refuse a request that declares another body than it has, or none (UNSIGNED-PAYLOAD, STREAMING-…)."""
     for value in headers.get("x-amz-content-sha256", []):
-        if value.strip().lower() != request.body_sha256.encode():
+        if value.strip().lower() != digest.encode():
             raise SignatureMismatch(
                 "The value of x-amz-content-sha256 is not the SHA-256 of the body that was received."
             )
@@ -324,13 +324,15 @@ def _check_declared_digest(request: SignedRequest, headers: dict[str, list[bytes
 # --- calculating what the signature should be --------------------------------------------------------
 
 
-def _canonical_request(request: SignedRequest, claim: _Claim, headers: dict[str, list[bytes]]) -> bytes:
-    """The bytes whose digest is signed."""
+def _canonical_request(
+    request: SignedRequest, digest: str, claim: _Claim, headers: dict[str, list[bytes]]
+) -> bytes:
+    """The bytes whose digest is signed; `digest` is that of the body, 64 lower-case hexadecimal digits."""
     lines = [request.method.upper().encode(), _canonical_path(request.path), _canonical_query(request.query)]
     lines += [
         name.encode("latin-1") + b":" + _canonical_value(headers[name]) for name in claim.signed_headers
     ]
-    lines += [b"", ";".join(claim.signed_headers).encode("latin-1"), request.body_sha256.encode()]
+    lines += [b"", ";".join(claim.signed_headers).encode("latin-1"), digest.encode()]
     return b"\n".join(lines)
 
 

@@ -55,8 +55,8 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
             {
                 "collection_key": collection.key,
                 "number": number,
-                "face_id": uuid.UUID(face.face_id).bytes,
-                "image_id": uuid.UUID(face.image_id).bytes,
+                "face_id": bytes.fromhex(face.face_id.replace("-", "")),
+                "image_id": bytes.fromhex(face.image_id.replace("-", "")),
                 "external_image_id": face.external_image_id,
                 "box": _BOX.pack(face.box.left, face.box.top, face.box.width, face.box.height),
                 "confidence": face.confidence,
@@ -78,7 +78,7 @@ def find(connection: sa.Connection, collection: Collection, face_ids: Iterable[s
 def taken(connection: sa.Connection, collection: Collection, face_ids: Iterable[str]) -> set[str]:
     """Those of the ids that faces of the collection have."""
     found = connection.scalars(_TAKEN, {"collection": collection.key, "ids": _binary(face_ids)})
-    return {str(uuid.UUID(bytes=value)) for value in found}
+    return {_uuid_text(value) for value in found}
 
 
 def of_keys(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> dict[RowKey, Face]:
@@ -165,18 +165,24 @@ def _binary(face_ids: Iterable[str]) -> list[bytes]:
 
 def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -> list[tuple[int, Face]]:
     """The faces of rows of `_SELECT`, each with its change number."""
-    return [(row.number, _face(row, collection)) for row in rows]
+    numbered = []
+    for key, number, face_id, image_id, external_image_id, box, confidence, user_id in rows:
+        left, top, width, height = _BOX.unpack(box)
+        face = Face(
+            key=RowKey(key),
+            face_id=_uuid_text(face_id),
+            image_id=_uuid_text(image_id),
+            external_image_id=external_image_id,
+            box=BoundingBox(left=left, top=top, width=width, height=height),
+            confidence=confidence,
+            model_version=collection.model_version,
+            user_id=user_id,
+        )
+        numbered.append((number, face))
+    return numbered
 
 
-def _face(row: sa.Row[Any], collection: Collection) -> Face:
-    left, top, width, height = _BOX.unpack(row.box)
-    return Face(
-        key=RowKey(row.key),
-        face_id=str(uuid.UUID(bytes=row.face_id)),
-        image_id=str(uuid.UUID(bytes=row.image_id)),
-        external_image_id=row.external_image_id,
-        box=BoundingBox(left=left, top=top, width=width, height=height),
-        confidence=row.confidence,
-        model_version=collection.model_version,
-        user_id=row.user_id,
-    )
+def _uuid_text(value: bytes) -> str:
+    """The 16 bytes of a UUID as its text, several times faster than by way of `uuid.UUID`."""
+    digits = value.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from facerec.api.server import BoundedHttpProtocol, address_of, bind
+from facerec.api.server import BoundedHttpProtocol, JoinedWrites, address_of, bind
 from facerec.errors import ConfigurationError
 
 
@@ -78,6 +79,65 @@ def test_a_head_that_is_too_large(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nX: " + b"x" * (BoundedHttpProtocol.head_bytes + 1))
         assert everything(connection).startswith(b"HTTP/1.1 400")
+
+
+class Recorder(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+def test_an_answer_leaves_in_one_piece() -> None:
+    recorder = Recorder()
+    transport = JoinedWrites(recorder)
+    transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert recorder.written == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert len(recorder.written) == 1
+    transport.write(b"HTTP/1.1 as text")
+    transport.write(b"HTTP/1.1 and more")
+    assert recorder.written[1:] == [b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 as text", b"HTTP/1.1 and more"]
+    transport.close()
+    assert recorder.closed
+    assert transport.is_closing()
+    assert len(recorder.written) == 3
+
+
+def test_a_head_whose_body_never_comes_leaves_when_the_connection_closes() -> None:
+    recorder = Recorder()
+    transport = JoinedWrites(recorder)
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    transport.close()
+    assert (recorder.written, recorder.closed) == ([b"HTTP/1.1 200 OK\r\n\r\n"], True)
+
+
+def test_a_question_for_the_head_alone_is_answered(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 405")
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"ab")
+        assert everything(connection).endswith(b"\r\n\r\nab")
 
 
 def test_addresses() -> None:

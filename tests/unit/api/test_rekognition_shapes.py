@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from facerec.api.rekognition.model import read_model
-from facerec.api.rekognition.protocol import serialize
+from facerec.api.rekognition.protocol import serializer
 from facerec.api.rekognition.shapes import face_detail, requested_attributes, stored_face
 from facerec.domain import (
     AgeRange,
@@ -86,7 +86,7 @@ def test_a_face_with_everything() -> None:
 
 def test_what_no_model_judges_stays_away() -> None:
     shape = read_model().operations["DetectFaces"].output
-    sent = orjson.loads(serialize(shape, {"FaceDetails": [face_detail(detected(Attributes()))]}))
+    sent = orjson.loads(serializer(shape)({"FaceDetails": [face_detail(detected(Attributes()))]}))
     assert set(sent["FaceDetails"][0]) == {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +65,7 @@ def request_of(
         path=b"/",
         query=b"",
         headers=tuple((name.encode(), str(value).encode()) for name, value in request.headers.items()),
-        body_sha256=hashlib.sha256(b"{}").hexdigest(),
+        body=b"{}",
     )
 
 

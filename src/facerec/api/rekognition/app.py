@@ -1,25 +1,25 @@
 """The Rekognition door: authenticate, parse, validate, dispatch, serialize.
 
 The five steps and the use case run in a thread of a bounded pool, so the event loop does nothing but read and
-write. `RekognitionDoor.answer` is those steps without HTTP.
+write. `RekognitionDoor.answer` is those steps without HTTP. The door is an ASGI application by itself: every
+request passes here, and a framework's request and response would take longer than the five steps.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
-import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import anyio
-import anyio.to_thread
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from facerec.api.rekognition.errors import BodyTooLarge, NotOffered, UnknownOperation, error_body
 from facerec.api.rekognition.model import Operation, read_model
 from facerec.api.rekognition.operations import OPERATIONS
-from facerec.api.rekognition.protocol import CONTENT_TYPE, parse, serialize
+from facerec.api.rekognition.protocol import CONTENT_TYPE, parse, serializer
 from facerec.api.rekognition.service import Service
 from facerec.api.rekognition.validation import validate
 from facerec.auth.sigv4 import Identity, SignedRequest
@@ -28,7 +28,7 @@ from facerec.observability import current_request
 
 Authenticate = Callable[[SignedRequest], Identity | None]
 """Says who signed a request, None where the service is open. Raises AccessDenied and its kinds."""
-REQUEST_ID = "x-amzn-RequestId"
+REQUEST_ID = b"x-amzn-requestid"
 DRAINED = 4
 """Times the limit on a body that is read, and thrown away, so that a client in the midst of sending gets its
 answer and not a broken connection, which it would take for a fault of the network and repeat."""
@@ -53,36 +53,38 @@ class RekognitionDoor:
         self._service = service
         self._authenticate = authenticate
         self._model = read_model()
+        self._write = {name: serializer(self._model.operations[name].output) for name in OPERATIONS}
         self._maxima = {"ImageBlob": service.settings.max_image_bytes}
-        self._limiter = anyio.CapacityLimiter(workers)
+        # Its threads start with the first requests, and end with the process.
+        self._workers = ThreadPoolExecutor(workers, "facerec-request")
         self._present = 0
         self._held = 0
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one HTTP request: a Starlette endpoint for `POST /`."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request: an ASGI application for `POST /`."""
         request_id = current_request().request_id
         try:
-            answer = await self._answer_body(request, request_id)
-        except (Overloaded, BodyTooLarge) as error:
+            answer = await self._answer_body(scope, receive, request_id)
+        except (Overloaded, BodyTooLarge, Cancelled) as error:
             answer = Answer(*error_body(error, request_id))
-        except ClientDisconnect:
-            answer = Answer(*error_body(Cancelled(), request_id))
-        return Response(
-            answer.body,
-            status_code=answer.status,
-            headers={"content-type": CONTENT_TYPE, REQUEST_ID: request_id},
-        )
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (REQUEST_ID, request_id.encode()),
+            (b"content-length", b"%d" % len(answer.body)),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
-    def answer(self, request: SignedRequest, body: bytes, request_id: str) -> Answer:
+    def answer(self, request: SignedRequest, request_id: str) -> Answer:
         """The answer to a request, whatever it is; every exception becomes an answer too."""
         try:
             current_request().check()
             self._authenticate(request)
             operation = self._operation(request)
-            parameters = parse(operation.input, body)
+            parameters = parse(operation.input, request.body)
             validate(operation.input, parameters, maxima=self._maxima)
             result = OPERATIONS[operation.name](self._service, parameters)
-            return Answer(200, serialize(operation.output, result))
+            return Answer(200, self._write[operation.name](result))
         except Exception as error:  # noqa: BLE001  (the last line of defence: it is logged with its stack trace)
             return Answer(*error_body(error, request_id))
 
@@ -105,24 +107,25 @@ class RekognitionDoor:
             raise NotOffered(f"{name} is not offered by this service")
         return operation
 
-    async def _answer_body(self, request: Request, request_id: str) -> Answer:
+    async def _answer_body(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         """Read the body and have a thread answer it.
 
         Raises Overloaded where as many requests wait as may. A request counts once its body is there: a
         client that sends slowly takes no place from one that has sent. What is being sent is bounded by the
-        bytes held. Raises BodyTooLarge.
+        bytes held. Raises BodyTooLarge, and Cancelled for a body that breaks off.
         """
         chunks: list[bytes] = []
         try:
             self._refuse_when_full()
-            async for chunk in self._body(request):
+            async for chunk in self._body(scope, receive):
                 chunks.append(chunk)
                 self._held += len(chunk)
                 self._refuse_when_full()
             self._present += 1
             try:
-                work = functools.partial(self._answer_chunks, request, chunks, request_id)
-                return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+                work = functools.partial(self._answer_chunks, scope, chunks, request_id)
+                context = contextvars.copy_context()
+                return await asyncio.get_running_loop().run_in_executor(self._workers, context.run, work)
             finally:
                 self._present -= 1
         finally:
@@ -133,40 +136,37 @@ class RekognitionDoor:
         if self._present >= settings.max_queue or self._held > HELD * settings.max_body_bytes:
             raise Overloaded
 
-    def _answer_chunks(self, request: Request, chunks: list[bytes], request_id: str) -> Answer:
-        """Answer a body: joined and hashed here, in the thread, for it may be large."""
-        body = b"".join(chunks)
-        return self.answer(_signed(request, body), body, request_id)
+    def _answer_chunks(self, scope: Scope, chunks: list[bytes], request_id: str) -> Answer:
+        """Answer a body, joined here, in the thread, for it may be large."""
+        request = SignedRequest(
+            method=scope["method"],
+            path=scope["raw_path"],
+            query=scope["query_string"],
+            headers=tuple(scope["headers"]),
+            body=b"".join(chunks),
+        )
+        return self.answer(request, request_id)
 
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+    async def _body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
         """The body in pieces. Raises BodyTooLarge once so much is read that the client will listen."""
         limit = self._service.settings.max_body_bytes
-        declared = request.headers.get("content-length", "")
-        size = int(declared) if declared.isdecimal() else 0
-        if size > limit and (size > DRAINED * limit or "expect" in request.headers):
+        declared, expects = b"", False
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                declared = value
+            elif name == b"expect":
+                expects = True
+        size = int(declared) if declared.isdigit() else 0
+        if size > limit and (size > DRAINED * limit or expects):
             raise BodyTooLarge(f"The request's body has {size} bytes; the limit is {limit}")
-        size = 0
-        async for chunk in request.stream():
+        size, more = 0, True
+        while more and size <= DRAINED * limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
-            if size > DRAINED * limit:
-                break
-            if size <= limit:
+            if chunk and size <= limit:
                 yield chunk
         if size > limit:
             raise BodyTooLarge(f"The request's body has more than {limit} bytes")
-
-
-def _signed(request: Request, body: bytes) -> SignedRequest:
-    """The request as its signature sees it."""
-    scope: Mapping[str, object] = request.scope
-    path = scope.get("raw_path") or request.url.path.encode()
-    query = scope.get("query_string", b"")
-    if not isinstance(path, bytes) or not isinstance(query, bytes):
-        raise TypeError("the server's scope has a path or query that is not bytes")
-    return SignedRequest(
-        method=request.method,
-        path=path,
-        query=query,
-        headers=tuple(request.headers.raw),
-        body_sha256=hashlib.sha256(body).hexdigest(),
-    )

@@ -8,13 +8,14 @@ null counts as absent, and of a member given twice the last one counts.
 from __future__ import annotations
 
 import base64
-import binascii
+import functools
 import math
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import orjson
+import pybase64
 
 from facerec.api.rekognition.errors import MalformedRequest
 from facerec.api.rekognition.model import Shape
@@ -37,6 +38,9 @@ TYPE_NAMES = {
 }
 BITS = {"integer": 32, "long": 64}
 SCALARS: dict[str, type] = {"string": str, "boolean": bool, "integer": int, "long": int}
+FLOAT = struct.Struct("<f")
+LARGEST_FLOAT = 3.4028234663852886e38
+"""The largest finite number of 32 bits."""
 LONGEST_KEY = 128
 """Most characters of a map's key that a message repeats."""
 
@@ -116,7 +120,7 @@ def _parse_number(shape: Shape, value: Any, path: str) -> int | float:
 
 def _parse_blob(value: str, path: str) -> bytes:
     try:
-        return binascii.a2b_base64(value, strict_mode=True)
+        return pybase64.b64decode(value, validate=True)
     except ValueError as error:
         raise MalformedRequest(f"The value at '{path}' is not valid base64") from error
 
@@ -150,43 +154,61 @@ def _token(value: Any) -> str:
 # --- answers ----------------------------------------------------------------------------------------
 
 
-def serialize(shape: Shape, answer: Mapping[str, Any]) -> bytes:
-    """The body of an answer. None is left out.
+def serializer(shape: Shape) -> Callable[[Mapping[str, Any]], bytes]:
+    """What makes the body of an answer of this shape; made once, because every answer takes it.
 
-    Raises ValueError or TypeError for an answer that the shape does not allow (a member it does not have, a
-    number that is not finite): a mistake of the service, never of a client.
+    None is left out. It raises ValueError or TypeError for an answer that the shape does not allow (a member
+    it does not have, a number that is not finite): a mistake of the service, never of a client.
     """
-    return orjson.dumps(_serialize(shape, answer))
+    write = _writer(shape)
+    return lambda answer: orjson.dumps(write(answer))
 
 
-def _serialize(shape: Shape, value: Any) -> Any:
+Writer = Callable[[Any], Any]
+"""Turns a value into what orjson writes."""
+
+
+def _writer(shape: Shape) -> Writer:
     if shape.kind == "structure":
-        if unknown := value.keys() - shape.members.keys():
-            raise ValueError(f"{shape.name} has no member {', '.join(sorted(unknown))}")
-        return {
-            name: _serialize(shape.members[name], item) for name, item in value.items() if item is not None
-        }
+        return _structure_writer(shape)
     if shape.kind == "list":
-        element = _present(shape.element)
-        return [_serialize(element, item) for item in _checked(list, shape, value)]
+        element = _writer(_present(shape.element))
+        return lambda value: [element(item) for item in _checked(list, shape, value)]
     if shape.kind == "map":
-        element = _present(shape.element)
-        return {key: _serialize(element, item) for key, item in value.items()}
+        element = _writer(_present(shape.element))
+        return lambda value: {key: element(item) for key, item in value.items()}
     if shape.kind == "blob":
-        return base64.b64encode(value).decode("ascii")
+        return lambda value: base64.b64encode(value).decode("ascii")
     if shape.kind in SCALARS:
-        return _checked(SCALARS[shape.kind], shape, value)
-    return _serialize_number(shape, value)
+        return functools.partial(_checked, SCALARS[shape.kind], shape)
+    return _number_writer(shape)
 
 
-def _serialize_number(shape: Shape, value: Any) -> float:
-    """A float, double or timestamp. A float has 32 bits: a value reads alike wherever it is sent."""
-    number = float(value)
-    if shape.kind == "float":
-        number = float(np.float32(number))
-    if not math.isfinite(number):
-        raise ValueError(f"{shape.name} is {number}")
-    return number
+def _structure_writer(shape: Shape) -> Writer:
+    members = {name: _writer(member) for name, member in shape.members.items()}
+
+    def write(value: Mapping[str, Any]) -> dict[str, Any]:
+        if not value.keys() <= members.keys():
+            unknown = ", ".join(sorted(value.keys() - members.keys()))
+            raise ValueError(f"{shape.name} has no member {unknown}")
+        return {name: members[name](item) for name, item in value.items() if item is not None}
+
+    return write
+
+
+def _number_writer(shape: Shape) -> Writer:
+    """Of a float, double or timestamp. A float has 32 bits: a value reads alike wherever it is sent."""
+    narrow = shape.kind == "float"
+
+    def write(value: Any) -> float:
+        number = float(value)
+        if narrow and abs(number) <= LARGEST_FLOAT:
+            (number,) = FLOAT.unpack(FLOAT.pack(number))
+        elif narrow or not math.isfinite(number):
+            raise ValueError(f"{shape.name} is {number}")
+        return number
+
+    return write
 
 
 def _checked(expected: type, shape: Shape, value: Any) -> Any:
