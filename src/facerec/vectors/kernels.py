@@ -36,8 +36,14 @@ PLANES = 4
 _NEVER = 2**31 - 1
 """A cut that no dot product reaches."""
 
-_AHEAD = 2
-"""Tiles that chosen rows are fetched ahead."""
+_ROWS_AHEAD = 16
+"""Rows that memory is asked for ahead of their use: the processor's own foresight does not get that far."""
+
+_BLOCKS_AHEAD = 16
+"""The same for sketches."""
+
+_LINE = 64
+"""Bytes that memory gives at once."""
 
 
 def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
@@ -58,6 +64,8 @@ def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
             f.give(row)
         numbers = [f.value(f"add i64 {row}, {i}") for i in range(tile_rows)]
         rows = [f.at("%codes", f"[{width} x i8]", number) for number in numbers]
+        for number in numbers:
+            _fetch(f, f.at("%codes", f"[{width} x i8]", f.value(f"add i64 {number}, {_ROWS_AHEAD}")), width)
         if tile_probes > 1:
             rows = raised_rows(f, dot, rows, width)
         with f.loop("0", "%probe_count", tile_probes) as probe:
@@ -82,29 +90,28 @@ def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
 def _products(dot: Dot, width: int) -> Function:
     """The products of one probe with the `count` rows (a multiple of ROW_BLOCK) named in `rows` (int32)."""
     f = Function("products", codes="ptr", rows="ptr", count="i64", probe="ptr", out="ptr")
-    ahead = dot.lanes * _AHEAD
-    last = f.value(f"sub i64 %count, {ahead}")
+    last = f.value(f"sub i64 %count, {_ROWS_AHEAD}")
+
+    def chosen(number: str) -> str:
+        return f.value(f"zext i32 {f.load('%rows', 'i32', number, align=4)} to i64")
+
     with f.loop("0", "%count", dot.lanes) as start:
         numbers = [f.value(f"add i64 {start}, {i}") for i in range(dot.lanes)]
         with f.when(f.value(f"icmp slt i64 {start}, {last}")):
             for number in numbers:
-                row = _chosen(f, f.value(f"add i64 {number}, {ahead}"), width)
-                for byte in range(0, width, 64):
-                    f.do(
-                        f"call void @llvm.prefetch.p0(ptr {f.at(row, 'i8', str(byte))}, i32 0, i32 3, i32 1)"
-                    )
-        found = tile(
-            f, dot, [_chosen(f, number, width) for number in numbers], ["%probe"], width, raised=False
-        )
+                ahead = chosen(f.value(f"add i64 {number}, {_ROWS_AHEAD}"))
+                _fetch(f, f.at("%codes", f"[{width} x i8]", ahead), width)
+        rows = [f.at("%codes", f"[{width} x i8]", chosen(number)) for number in numbers]
+        found = tile(f, dot, rows, ["%probe"], width, raised=False)
         f.do(f"store <{dot.lanes} x i32> {found}, ptr {f.at('%out', 'i32', start)}, align 4")
     f.give("%count")
     return f
 
 
-def _chosen(f: Function, number: str, width: int) -> str:
-    """Writes the address of the row that is named at place `number` of `rows`."""
-    row = f.value(f"zext i32 {f.load('%rows', 'i32', number, align=4)} to i64")
-    return f.at("%codes", f"[{width} x i8]", row)
+def _fetch(f: Function, address: str, size: int) -> None:
+    """Writes: these bytes are soon needed."""
+    for byte in range(0, size, _LINE):
+        f.do(f"call void @llvm.prefetch.p0(ptr {f.at(address, 'i8', str(byte))}, i32 0, i32 3, i32 1)")
 
 
 def _signs(dot: Dot, width: int) -> Function:
@@ -177,6 +184,8 @@ def _sketch_below(words: int) -> Function:
             f.set("%count", "i64", f.get(filled, "i64"))
             f.give(block)
         base = f.at("%sketch", f"[{words} x {kind}]", block)
+        ahead = f.value(f"add i64 {block}, {_BLOCKS_AHEAD}")
+        _fetch(f, f.at("%sketch", f"[{words} x {kind}]", ahead), words * SKETCH_ROWS * 8)
         bits = [f.load(base, kind, str(word), align=8) for word in range(words)]
         difference = "zeroinitializer"
         for plane in reversed(range(PLANES)):
@@ -286,9 +295,8 @@ class Kernels:
         Returns the row to go on from: `end`, or an earlier one, where a probe's places might not suffice.
         """
         kernel = self._above_one if len(probes.codes) == 1 else self._above_many
-        biased = np.full(len(probes.codes), _NEVER, dtype=np.int64)
-        biased[: probes.count] = cuts + probes.biases[: probes.count]
-        whole = np.clip(biased, -_NEVER, _NEVER).astype(np.int32)
+        whole = np.full(len(probes.codes), _NEVER, dtype=np.int32)
+        whole[: probes.count] = np.maximum(np.minimum(cuts + probes.biases[: probes.count], _NEVER), -_NEVER)
         return kernel(
             codes.ctypes.data, first, end, probes.codes.ctypes.data, len(whole), whole.ctypes.data,
             reached.rows.ctypes.data, reached.sums.ctypes.data, reached.counts.ctypes.data,

@@ -38,7 +38,7 @@ _PART_BYTES = 4 * 2**20
 _FIRST_ROWS = 4096
 """Rows scanned by codes before it is asked again whether sketches pay; then twice as many, and so on."""
 
-_SAMPLE_ROWS = 2048
+_SAMPLE_ROWS = 1024
 """Rows whose sketches are compared to learn how many would have to be looked at."""
 
 _PLACES = 4096
@@ -51,13 +51,13 @@ _ROUNDING = 1e-5
 class _Costs:
     """Nanoseconds of one processor, measured (docs/decisions/0008): only their proportions matter."""
 
-    CODES_BYTE = 0.05
+    CODES_BYTE = 0.06
     """To read a byte of codes in order."""
     CODES_BYTE_PROBE = 0.0045
     """To multiply a byte of codes with a probe's."""
     SKETCH_BYTE = 0.05
     """To compare a byte of a sketch with a probe's."""
-    CHOSEN_BYTE = 0.2
+    CHOSEN_BYTE = 0.08
     """To read a byte of the codes of chosen rows."""
 
     @classmethod
@@ -169,13 +169,16 @@ class _Scan:
         self._probes = probes
         self._reached = Reached.empty(probes.codes, _PLACES)
         self._near: NDArray[np.int32] = np.empty(_PLACES, dtype=np.int32)
+        self._sketching = False
 
     def look_through(self, span: _Span) -> None:
         """Take in what is near among the rows, by sketches as soon as they pay."""
         first, rows = span.first, _FIRST_ROWS
         while first < span.end:
             left = span._replace(first=first)
-            if self._sketches_pay(left):
+            # Once they do, they always do: the least cosine wanted only rises.
+            self._sketching = self._sketching or self._sketches_pay(left)
+            if self._sketching:
                 self._by_sketches(left)
                 return
             first = min(first + rows, span.end)
