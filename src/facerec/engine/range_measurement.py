@@ -24,8 +24,8 @@ from facerec.engine.reshaping import InputShape, first_input
 from facerec.engine.session import open_session
 from facerec.errors import PackError
 
-_OUTLIERS = 0.1
-"""Share of the runs whose extremes are cut off. A range that takes in every outlier makes all steps coarse.
+_OUTLIERS = 0.01
+"""Share of the runs whose extremes are cut off: a range that takes in every outlier makes all steps coarse.
 
 Measured with MobileFaceNet on LFW; see docs/decisions/0006-int8-from-activation-ranges.md.
 """

@@ -69,16 +69,48 @@ def frozen_network() -> bytes:
     return _serialize(nodes, (1, 3, 16, 16), declared, weights)
 
 
+def residual_network(shape: Sequence[int | str] = (1, 3, 16, 16), *, opset: int = 13) -> bytes:
+    """A network of random weights with what recognisers are made of; its embedding has 8 numbers.
+
+    A convolution, one of each channel by itself, a sum with what went around it, a large one of each channel
+    that leaves one pixel (the sides have to be 16), and a product with a matrix.
+    """
+    random = np.random.default_rng(3)
+    nodes = [
+        helper.make_node("Conv", ["image", "w1", "b1"], ["a"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["first"]),
+        helper.make_node(
+            "Conv", ["first", "w2"], ["second"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=16
+        ),
+        helper.make_node("Add", ["second", "first"], ["sum"]),
+        helper.make_node("Constant", [], ["w3"], value=_random(random, (16, 1, 16, 16), "w3")),
+        helper.make_node("Conv", ["sum", "w3"], ["pooled"], kernel_shape=[16, 16], group=16),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w4", "b4"], ["embedding"], transB=1),
+    ]
+    shapes = {"w1": (16, 3, 3, 3), "b1": (16,), "w2": (16, 1, 3, 3), "w4": (8, 16), "b4": (8,)}
+    weights = [_random(random, shape, name) for name, shape in shapes.items()]
+    declared = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, (shape[0], 8))]
+    return _serialize(nodes, shape, declared, weights, opset)
+
+
+def _random(random: np.random.Generator, shape: tuple[int, ...], name: str) -> onnx.TensorProto:
+    """Weights that neither grow nor shrink what goes through them."""
+    spread = 1 / np.sqrt(np.prod(shape[1:]) or 1)
+    return numpy_helper.from_array((spread * random.standard_normal(shape)).astype(np.float32), name)
+
+
 def _serialize(
     nodes: list[onnx.NodeProto],
     shape: Sequence[int | str],
     outputs: list[onnx.ValueInfoProto],
     weights: list[onnx.TensorProto],
+    opset: int = 13,
 ) -> bytes:
     """The bytes of a network with one input, "image"."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "small", [image], outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
