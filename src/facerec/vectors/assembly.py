@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,36 +170,34 @@ class Function:
 
 
 class Program:
-    """Functions compiled for a processor. They live as long as this object does."""
+    """A function compiled for a processor. It lives as long as this object does."""
 
-    def __init__(self, processor: Processor, functions: Sequence[Function], declarations: str) -> None:
-        """Compile. declarations: the intrinsics that the functions call. Raises RuntimeError (LLVM's)."""
+    def __init__(self, processor: Processor, function: Function, declarations: str) -> None:
+        """Compile. declarations: the intrinsics that the function calls. Raises RuntimeError (LLVM's)."""
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        module, machine = _optimized(processor, functions, declarations)
+        module, machine = _optimized(processor, function, declarations)
         self._engine: Any = llvm.create_mcjit_compiler(module, machine)
         self._engine.finalize_object()
-        self._kinds = {f.name: [_CTYPES[kind] for kind in f.parameters.values()] for f in functions}
-
-    def function(self, name: str) -> Kernel:
-        """A compiled function, ready to be called."""
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *self._kinds[name])
-        kernel: Kernel = prototype(self._engine.get_function_address(name))
-        return kernel
+        prototype = ctypes.CFUNCTYPE(
+            ctypes.c_int64, *(_CTYPES[kind] for kind in function.parameters.values())
+        )
+        self.kernel: Kernel = prototype(self._engine.get_function_address(function.name))
+        """The function, ready to be called."""
 
 
-def assembler(processor: Processor, functions: Sequence[Function], declarations: str) -> str:
-    """What the functions become on a processor, as text; it may be another than this one."""
+def assembler(processor: Processor, function: Function, declarations: str) -> str:
+    """What the function becomes on a processor, as text; it may be another than this one."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    module, machine = _optimized(processor, functions, declarations)
+    module, machine = _optimized(processor, function, declarations)
     text: str = machine.emit_assembly(module)
     return text
 
 
-def _optimized(processor: Processor, functions: Sequence[Function], declarations: str) -> tuple[Any, Any]:
+def _optimized(processor: Processor, function: Function, declarations: str) -> tuple[Any, Any]:
     """The optimized module, and the machine that it is for."""
-    module = llvm.parse_assembly(declarations + "\n".join(f.text() for f in functions))
+    module = llvm.parse_assembly(declarations + function.text())
     module.triple = processor.triple
     features = ",".join(f"+{feature}" for feature in sorted(processor.features))
     # Where a processor has 512 bits, the kernels are worth their lower clock: they do nothing else.

@@ -13,12 +13,13 @@ All are whole numbers, the same on every processor; only the instructions differ
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.vectors.assembly import Function, Processor, Program, assembler, this_processor
+from facerec.vectors.assembly import Function, Kernel, Processor, Program, assembler, this_processor
 from facerec.vectors.dot_products import Dot, dot_of, places, raised_rows, tile
 
 ROW_BLOCK = 16
@@ -46,15 +47,15 @@ _LINE = 64
 """Bytes that memory gives at once."""
 
 
-def _above(name: str, dot: Dot, width: int, tile_rows: int) -> Function:
+def _above(dot: Dot, width: int, tile_probes: int) -> Function:
     """Rows from `first` to `end` (multiples of ROW_BLOCK) whose products reach the probes' cuts.
 
     Probe i's rows and products go to places i * capacity and on of `rows` and `products`, and are counted in
     counts[i]. Returns the row at which it stopped: `end`, or where a probe's places might not suffice.
     """
-    tile_probes = dot.lanes // tile_rows
+    tile_rows = dot.lanes // tile_probes
     f = Function(
-        name, codes="ptr", first="i64", end="i64", probes="ptr", probe_count="i64", cuts="ptr", rows="ptr",
+        "above", codes="ptr", first="i64", end="i64", probes="ptr", probe_count="i64", cuts="ptr", rows="ptr",
         products="ptr", counts="ptr", capacity="i64",
     )  # fmt: skip
     most = f.value(f"sub i64 %capacity, {tile_rows}")
@@ -260,26 +261,19 @@ class Kernels:
     """
 
     def __init__(self, width: int, processor: Processor) -> None:
-        """Compile for rows of `width` bytes, a multiple of WIDTH_STEP."""
+        """For rows of `width` bytes, a multiple of WIDTH_STEP. Each function is compiled at its first use."""
         self._width = width
-        dot = dot_of(processor)
-        self._bias = dot.bias
-        self._tile_probes = dot.tile_probes
-        program = Program(processor, _functions(width, dot), dot.declaration + _DECLARATIONS)
-        self._program = program  # owns the code
-        self._above_one = program.function("above_one")
-        self._above_many = program.function("above_many")
-        self._products = program.function("products")
-        self._signs = program.function("signs")
-        self._sketch_below = program.function("sketch_below")
+        self._processor = processor
+        self._dot = dot_of(processor)
+        self._programs: list[Program] = []  # own the code
 
     def prepare(self, codes: NDArray[np.int8]) -> ProbeCodes:
         """Probes of codes (n, width) as the other functions take them."""
         count = len(codes)
-        step = 1 if count == 1 else self._tile_probes
+        step = 1 if count == 1 else self._dot.tile_probes
         padded = np.zeros((-(-count // step) * step, self._width), dtype=np.int8)
         padded[:count] = codes
-        return ProbeCodes(count, padded, self._bias * padded.sum(axis=1, dtype=np.int32))
+        return ProbeCodes(count, padded, self._dot.bias * padded.sum(axis=1, dtype=np.int32))
 
     def above(
         self,
@@ -347,26 +341,55 @@ class Kernels:
         )  # fmt: skip
         return int(count[0]), stopped * SKETCH_ROWS
 
+    @functools.cached_property
+    def _above_one(self) -> Kernel:
+        return self._compiled("above_one")
+
+    @functools.cached_property
+    def _above_many(self) -> Kernel:
+        return self._compiled("above_many")
+
+    @functools.cached_property
+    def _products(self) -> Kernel:
+        return self._compiled("products")
+
+    @functools.cached_property
+    def _signs(self) -> Kernel:
+        return self._compiled("signs")
+
+    @functools.cached_property
+    def _sketch_below(self) -> Kernel:
+        return self._compiled("sketch_below")
+
+    def _compiled(self, name: str) -> Kernel:
+        program = Program(self._processor, _FUNCTIONS[name](self._dot, self._width), _declarations(self._dot))
+        self._programs.append(program)
+        return program.kernel
+
 
 @functools.cache
 def kernels(width: int) -> Kernels:
-    """The kernels for rows of `width` bytes on this processor, compiled at their first use."""
+    """The kernels for rows of `width` bytes on this processor."""
     return Kernels(width, this_processor())
 
 
 def assembler_of(width: int, processor: Processor) -> str:
     """What the kernels become on a processor, as text: to be looked at."""
     dot = dot_of(processor)
-    return assembler(processor, _functions(width, dot), dot.declaration + _DECLARATIONS)
+    return "".join(
+        assembler(processor, function(dot, width), _declarations(dot)) for function in _FUNCTIONS.values()
+    )
 
 
-def _functions(width: int, dot: Dot) -> list[Function]:
-    """All kernels for rows of one width."""
-    tile_rows = dot.lanes // dot.tile_probes
-    return [
-        _above("above_one", dot, width, dot.lanes),
-        _above("above_many", dot, width, tile_rows),
-        _products(dot, width),
-        _signs(dot, width),
-        _sketch_below(width // 64),
-    ]
+def _declarations(dot: Dot) -> str:
+    """The intrinsics that the functions call."""
+    return dot.declaration + _DECLARATIONS
+
+
+_FUNCTIONS: dict[str, Callable[[Dot, int], Function]] = {
+    "above_one": lambda dot, width: _above(dot, width, 1),
+    "above_many": lambda dot, width: _above(dot, width, dot.tile_probes),
+    "products": _products,
+    "signs": _signs,
+    "sketch_below": lambda _, width: _sketch_below(width // 64),
+}
