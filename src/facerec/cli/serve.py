@@ -12,6 +12,7 @@ from facerec.api.app import create_app
 from facerec.api.server import BACKLOG, address_of, bind, run
 from facerec.bootstrap import open_keys, open_service
 from facerec.config import Settings, read_settings
+from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
 from facerec.observability import configure_logging
 
@@ -31,6 +32,7 @@ def serve(
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = read_settings(**overrides)
     configure_logging(settings.log_level)
+    share_heaps(settings.threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
