@@ -1,0 +1,147 @@
+"""Which precision a network is opened in."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_networks import residual_network
+
+from facerec.engine import precision
+from facerec.engine.activation_ranges import ActivationRanges, ranges_file, write_ranges
+from facerec.engine.precision import NetworkUse, compare_speed, open_in_precision, processor_instructions
+from facerec.engine.range_measurement import RecordingSession
+from facerec.engine.session import open_session
+from facerec.errors import ConfigurationError, PackError
+
+
+@pytest.fixture
+def use(tmp_path: Path) -> NetworkUse:
+    file = tmp_path / "network.onnx"
+    file.write_bytes(residual_network())
+    return NetworkUse(
+        role="recognizer", file=file, pixels=None, input_shape=(1, 3, 16, 16), trial=(1, 3, 16, 16)
+    )
+
+
+@pytest.fixture
+def ranges(use: NetworkUse) -> ActivationRanges:
+    """The network's ranges, beside its file."""
+    recording = RecordingSession(use.file, runtime="openvino", threads=1)
+    for image in np.random.default_rng(4).random((20, 1, 3, 16, 16), np.float32):
+        recording.run(image)
+    digest = hashlib.sha256(use.file.read_bytes()).hexdigest()
+    made = ActivationRanges(network=digest, source="noise", ranges=recording.ranges())
+    write_ranges(ranges_file(use.file), made)
+    return made
+
+
+def processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str) -> None:
+    """A processor that tells of these instructions."""
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor : 0\nmodel name : Some Processor\nflags : fpu {flags}\n")
+    monkeypatch.setattr(precision, "_CPUINFO", told)
+
+
+def opened(use: NetworkUse, wanted: str) -> tuple[str, str]:
+    session, choice = open_in_precision(use, wanted, runtime="openvino", threads=1, parallel=1)
+    assert session.run(np.zeros(use.trial, np.float32))[0].shape == (1, 8)
+    assert choice.network == "network.onnx"
+    return choice.precision, choice.reason
+
+
+@pytest.mark.parametrize("wanted", ["f32", "bf16", "int8"])
+def test_a_set_precision_is_obeyed(use: NetworkUse, ranges: ActivationRanges, wanted: str) -> None:
+    assert ranges.ranges
+    assert opened(use, wanted) == (wanted, "as set (FACEREC_PRECISION)")
+
+
+def test_int8_without_ranges_says_how_they_are_made(use: NetworkUse) -> None:
+    with pytest.raises(ConfigurationError, match=r"not known: make them with `facerec packs quantize"):
+        opened(use, "int8")
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx2", "f32"), ("avx512_vnni avx512_bf16", "bf16")])
+def test_auto_without_ranges_takes_the_next_best(
+    use: NetworkUse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: str
+) -> None:
+    processor(monkeypatch, tmp_path, flags)
+    chosen, reason = opened(use, "auto")
+    assert chosen == expected
+    assert "facerec packs quantize" in reason
+
+
+def test_auto_leaves_int8_to_processors_that_multiply_it(
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ranges.ranges
+    processor(monkeypatch, tmp_path, "avx2 fma")
+    chosen, reason = opened(use, "auto")
+    assert chosen == "f32"
+    assert "no instructions for products of int8" in reason
+
+
+def test_auto_tries_both_and_takes_the_faster(
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ranges.ranges
+    processor(monkeypatch, tmp_path, "avx2 avx512_vnni")
+    chosen, reason = opened(use, "auto")
+    after, before = (float(words.split()[-2]) for words in reason.split(","))
+    # Times are told to two places.
+    assert chosen == ("int8" if after * 1.1 < before else "f32") or abs(after * 1.1 - before) < 0.02
+
+
+def test_auto_does_not_try_out_a_large_network(
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ranges.ranges
+    processor(monkeypatch, tmp_path, "avx512_vnni")
+    monkeypatch.setattr(precision, "_LARGEST_TRIED", 1000)
+    chosen, reason = opened(use, "auto")
+    assert chosen == "int8"
+    assert "too large to be tried out" in reason
+
+
+def test_damaged_ranges_are_an_error_of_the_pack(use: NetworkUse, ranges: ActivationRanges) -> None:
+    assert ranges.ranges
+    ranges_file(use.file).write_text("[ranges]\n")
+    with pytest.raises(PackError, match=r"network\.ranges\.toml"):
+        opened(use, "auto")
+
+
+def test_where_the_system_tells_nothing_no_instruction_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "missing")
+    assert processor_instructions() == frozenset()
+
+
+def test_instructions_are_read_as_arm_tells_them_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\n")
+    monkeypatch.setattr(precision, "_CPUINFO", told)
+    assert {"asimddp", "i8mm"} <= processor_instructions()
+
+
+def test_times_are_those_of_the_sessions_in_order(use: NetworkUse) -> None:
+    class Slow:
+        """The network, after a pause."""
+
+        def __init__(self) -> None:
+            self.session = open_session(use.file, runtime="openvino", threads=1)
+            self.input_names = self.session.input_names
+            self.output_names = self.session.output_names
+            self.input_shape = self.session.input_shape
+
+        def run(self, *inputs: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> list[Any]:
+            time.sleep(0.05)
+            return list(self.session.run(*inputs))
+
+    quick, slow = compare_speed(open_session(use.file, runtime="openvino", threads=1), Slow(), use)
+    assert slow >= 50
+    assert quick < slow
