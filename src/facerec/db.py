@@ -11,13 +11,18 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from facerec.errors import StorageError
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a writer waits for another one, of this or another process, before it gives up."""
@@ -40,6 +45,14 @@ Connection = sa.Connection
 """A transaction at work: what `Database.read` and `Database.write` give, and the metadata store takes."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Write(Generic[T]):
+    """A change that waits to be committed with others."""
+
+    work: Callable[[Connection], T]
+    outcome: Future[T] = field(default_factory=Future)
+
+
 class Database:
     """A database by SQLAlchemy URL. Safe to share between threads."""
 
@@ -54,6 +67,9 @@ class Database:
         self._turn: threading.Lock | contextlib.nullcontext[None] = (
             threading.Lock() if sqlite else contextlib.nullcontext()
         )
+        self._gathering = threading.Condition()  # of the two fields below
+        self._committing = False
+        self._gathered: list[_Write[Any]] = []
         self._engine = sa.create_engine(
             self.url,
             pool_size=8,
@@ -91,6 +107,45 @@ class Database:
             if self._sqlite:
                 _begin_sqlite(connection, "BEGIN IMMEDIATE")
             yield connection
+
+    def write_together(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction that it may share with others that come meanwhile: one fsync for all.
+
+        What it changed is on disk when this returns its result. When one of those who share fails, each is
+        done again in a transaction of its own, so that it fails alone, with its own error: `work` changes
+        nothing but the database, and may be called twice, in the thread of another caller. Raises as `write`
+        does.
+        """
+        mine = _Write(work)
+        with self._gathering:
+            self._gathered.append(mine)
+            self._gathering.wait_for(lambda: mine.outcome.done() or not self._committing)
+            if mine.outcome.done():
+                return mine.outcome.result()
+            self._committing = True
+            group, self._gathered = self._gathered, []
+        try:
+            self._commit(group)
+        finally:
+            with self._gathering:
+                self._committing = False
+                self._gathering.notify_all()
+        return mine.outcome.result()
+
+    def _commit(self, group: Sequence[_Write[Any]]) -> None:
+        """Do the work of a group in one transaction; on an error, of each in one of its own."""
+        try:
+            with self.write() as connection:
+                results = [one.work(connection) for one in group]
+        except BaseException as error:  # noqa: BLE001  (whatever it is, it is raised again in every caller)
+            for one in group:
+                if len(group) == 1 or not isinstance(error, Exception):
+                    one.outcome.set_exception(error)
+                else:
+                    self._commit([one])
+            return
+        for one, result in zip(group, results, strict=True):
+            one.outcome.set_result(result)
 
     def close(self) -> None:
         """Close the idle connections; the last one to close a SQLite file folds its log into it."""

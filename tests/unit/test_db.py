@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import functools
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -167,3 +171,91 @@ def test_writers_in_many_threads_lose_nothing(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert names(database) == [f"{thread:02} {index:02}" for thread in range(8) for index in range(20)]
+
+
+# --- writing together
+
+
+def insert(connection: sa.Connection, name: str) -> str:
+    connection.execute(TABLE.insert().values(name=name))
+    return name
+
+
+def together(database: Database, works: Sequence[Callable[[sa.Connection], object]]) -> list[object]:
+    """The number of commits, and the works' results or errors, when they come while another commits."""
+    commits: list[object] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def first(connection: sa.Connection) -> str:
+        begun.set()
+        assert go.wait(30)
+        return insert(connection, "first")
+
+    def outcome(work: Callable[[sa.Connection], object]) -> object:
+        try:
+            return database.write_together(work)
+        except Exception as error:  # noqa: BLE001 - it is what the test asks for
+            return error
+
+    with ThreadPoolExecutor(len(works) + 1) as pool:
+        leader = pool.submit(database.write_together, first)
+        assert begun.wait(30)
+        waiting = [pool.submit(outcome, work) for work in works]
+        while len(database._gathered) < len(works):
+            time.sleep(0.001)
+        sa.event.listen(database._engine, "commit", commits.append)
+        go.set()
+        assert leader.result() == "first"
+        results = [future.result() for future in waiting]
+    return [len(commits), *results]
+
+
+def test_writes_that_meet_share_a_commit_and_get_their_own_results(database: Database) -> None:
+    works = [functools.partial(insert, name=f"n{number}") for number in range(5)]
+    commits, *results = together(database, works)
+    assert results == ["n0", "n1", "n2", "n3", "n4"]
+    assert commits == 2  # the first alone, and all that came meanwhile
+    assert names(database) == ["first", "n0", "n1", "n2", "n3", "n4"]
+
+
+def test_of_writes_that_meet_one_fails_alone(database: Database) -> None:
+    def fail(connection: sa.Connection) -> None:
+        insert(connection, "undone")
+        raise KeyError("mine")
+
+    def damage(connection: sa.Connection) -> None:
+        insert(connection, "undone too")
+        connection.execute(sa.text("no SQL"))
+
+    works: list[Callable[[sa.Connection], object]] = [
+        functools.partial(insert, name="a"),
+        fail,
+        functools.partial(insert, name="b"),
+        damage,
+    ]
+    _, a, failed, b, damaged = together(database, works)
+    assert (a, b) == ("a", "b")
+    assert isinstance(failed, KeyError)
+    assert isinstance(damaged, StorageError)
+    assert names(database) == ["a", "b", "first"]
+
+
+def test_a_write_that_can_not_be_committed_fails_for_all_that_share_it(
+    database: Database, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            database.write_together(functools.partial(insert, name="refused"))
+        other.execute("ROLLBACK")
+    assert database.write_together(functools.partial(insert, name="kept")) == "kept"
+    assert names(database) == ["kept"]
+
+
+def test_many_threads_write_together(database: Database) -> None:
+    def work(number: int) -> str:
+        return database.write_together(lambda connection: insert(connection, f"{number:03}"))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, range(300))) == [f"{number:03}" for number in range(300)]
+    assert names(database) == [f"{number:03}" for number in range(300)]

@@ -278,13 +278,13 @@ class FaceService:
             )
             for face in fresh
         }
-        current_request().check()
-        with self._database.write() as connection:
+
+        def store(connection: Connection) -> dict[int, Face]:
             present = find_comparable(connection, target.name, self._engine.contract, lock=True)
             if present.key != target.key:
                 raise NotFound(f"The collection id: {target.name} was deleted, and made anew, meanwhile")
             # Another request may have stored the same image meanwhile.
-            stored |= _stored_before(connection, present, fresh, image_id, external_image_id)
+            found = _stored_before(connection, present, fresh, image_id, external_image_id)
             taken = faces.taken(connection, present, ids.values())
             new = {
                 face.rank: NewFace(
@@ -296,7 +296,7 @@ class FaceService:
                     embedding=embedding,
                 )
                 for face, embedding in zip(fresh, embeddings, strict=True)
-                if face.rank not in stored
+                if face.rank not in found
             }
             if present.face_count + len(new) > self._max_faces:
                 raise QuotaExceeded(
@@ -305,7 +305,10 @@ class FaceService:
                 )
             faces.insert(connection, present, list(new.values()))
             rows = faces.find(connection, present, [face.face_id for face in new.values()])
-        return stored | {rank: rows[face.face_id] for rank, face in new.items()}
+            return found | {rank: rows[face.face_id] for rank, face in new.items()}
+
+        current_request().check()
+        return stored | self._database.write_together(store)
 
     def _matches(
         self, target: Collection, probe: Floats, limit: int, threshold: float
