@@ -39,8 +39,8 @@ from facerec.vectors.segment import Segment, SegmentArrays
 MAGIC = b"facerec index 2\n"
 SUFFIX = ".index"
 UNFINISHED_SUFFIX = ".unfinished"
-ALIGNMENT = 4096
-"""Bytes: a page of memory, and a multiple of what the kernels like."""
+ALIGNMENT = 65_536
+"""Bytes: a multiple of every processor's page of memory, and of what the kernels like."""
 
 _END = struct.Struct(f"<Q32s{len(MAGIC)}s")
 _CODES = SegmentArrays._fields.index("codes")
@@ -200,6 +200,9 @@ def read(folder: Path, identity: Identity) -> Snapshot:
         codes: list[_Array] = []
         for entry in table["segments"]:
             arrays = _arrays(content, identity.dimension, entry)
+            if arrays.sketch.size:
+                # Codes of few rows are looked at, all over the file: not megabytes should be read for each.
+                _read_by_page(mapping, entry["arrays"][_CODES][0], arrays.codes.nbytes)
             segments.append(Segment.adopt(identity.dimension, entry["scale"], entry["rows"], arrays))
             codes.append(_Array(entry["arrays"][_CODES][0], arrays.codes.nbytes, entry["arrays"][_CODES][1]))
         return Snapshot(table["number"], segments, file, codes)
@@ -252,6 +255,12 @@ def _arrays(content: NDArray[np.uint8], dimension: int, entry: dict[str, Any]) -
             raise UnusableSnapshotError(f"its {name} are damaged")
         arrays.append(data.view(block.dtype).reshape(blocks * len(block), *block.shape[1:]))
     return SegmentArrays(*arrays)
+
+
+def _read_by_page(mapping: mmap.mmap, place: int, size: int) -> None:
+    """Have the system read no more of this part than is touched, where it can be told so."""
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapping.madvise(mmap.MADV_RANDOM, place, size)
 
 
 def _rows(array: NDArray[Any], start: int, end: int, capacity: int) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from facerec.vectors.archive import Archive
 from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.index import CollectionIndex
 from facerec.vectors.quantization import dequantize, quantize_batch
-from facerec.vectors.snapshot import Identity, Part, UnusableSnapshotError
+from facerec.vectors.snapshot import ALIGNMENT, Identity, Part, UnusableSnapshotError
 
 KEY = CollectionKey(7)
 FACE = EntityKind.FACE
@@ -210,9 +210,10 @@ def test_a_snapshot_with_a_flipped_bit_is_built_anew(tmp_path: Path, seed: int) 
     feed.add(200)
     path = saved(tmp_path, feed)
     size = path.stat().st_size
-    # Anywhere; the table at the end; keys and lengths at the start; sketches before the table.
-    for part, (start, end) in enumerate([(0, size), (size - 600, size), (0, 8192), (size - 8000, size)]):
-        flip_a_bit(path, start, end, seed * 4 + part)
+    # Anywhere; the start; the table at the end; keys, lengths, codes and sketches.
+    arrays = [(number * ALIGNMENT, (number + 1) * ALIGNMENT) for number in range(1, 5)]
+    for part, (start, end) in enumerate([(0, size), (0, 16), (size - 600, size), *arrays]):
+        flip_a_bit(path, start, end, seed * 10 + part)
         assert assert_right(tmp_path, feed) == [0]
 
 
@@ -243,7 +244,7 @@ def test_a_check_stops_when_the_store_is_closed(tmp_path: Path) -> None:
     feed = ListFeed()
     feed.add(500)
     path = saved(tmp_path, feed)
-    flip_a_bit(path, 16_384, 20_000, 0)
+    flip_a_bit(path, 3 * ALIGNMENT, 4 * ALIGNMENT, 0)
     identity = Identity(feed.identity, KEY, FACE, 128)
     snapshot.read(tmp_path, identity).check_codes(lambda: False)
     with pytest.raises(UnusableSnapshotError, match="codes"):
