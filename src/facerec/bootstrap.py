@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from facerec.config import Settings
+from facerec.config import MEBIBYTE, Settings
 from facerec.db import Database
 from facerec.engine.base import Engine
+from facerec.engine.remembering import RememberingEngine
 from facerec.images.loader import open_loader
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
@@ -50,6 +51,8 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
         if engine is None:
             engine = _open_engine(settings)
             stack.callback(engine.close)
+        if settings.result_cache_mib:
+            engine = RememberingEngine(engine, max_bytes=settings.result_cache_mib * MEBIBYTE)
         images = open_loader(settings)
         collections = CollectionService(database, vectors, engine)
         collections.finish_deletions()

@@ -48,10 +48,12 @@ class Settings(BaseSettings):
         validation_alias="MODEL_PATH",
         description="Model pack: a name of `facerec packs list`, or a folder.",
     )
-    runtime: Literal["openvino", "onnxruntime", "auto"] = Field(
+    runtime: Literal["openvino", "onnxruntime", "cuda", "tensorrt", "auto"] = Field(
         "auto",
         validation_alias="FACEREC_RUNTIME",
-        description="What runs the networks; auto: OpenVINO where it is installed, else ONNX Runtime.",
+        description="What runs the networks: openvino or onnxruntime on the processor, cuda or tensorrt on "
+        "an NVIDIA card (`pip install 'facerec[gpu]'`); auto: cuda where that package finds a card, else "
+        "OpenVINO where it is installed, else ONNX Runtime.",
     )
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         "auto",
@@ -97,6 +99,13 @@ class Settings(BaseSettings):
         ge=1,
         validation_alias="FACEREC_MAX_QUEUE",
         description="Requests at work or waiting; one more is refused (ProvisionedThroughputExceeded).",
+    )
+    result_cache_mib: int = Field(
+        0,
+        ge=0,
+        validation_alias="FACEREC_RESULT_CACHE_MIB",
+        description="Memory, in MiB, for the faces and embeddings of images that may be sent again (never for "
+        "images; gone with the process); 0: none. /health counts the hits.",
     )
 
     # --- the index

@@ -54,9 +54,7 @@ def create_app(service: Service) -> ASGIApp:
     settings = service.settings
     workers = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_WORKERS)
     door = RekognitionDoor(service, service.keys.authenticate, workers=workers)
-    health = Health(
-        contract=service.engine.contract, database=service.database, index=type(service.vectors).__name__
-    )
+    health = Health(engine=service.engine, database=service.database, index=type(service.vectors).__name__)
     routed = Starlette(
         routes=[
             Route("/", door, methods=["POST"]),

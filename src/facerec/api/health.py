@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 import anyio
 import anyio.to_thread
@@ -12,16 +13,17 @@ from starlette.responses import JSONResponse, Response
 
 import facerec
 from facerec.db import Database
-from facerec.domain import EmbeddingContract
+from facerec.engine.base import Engine
+from facerec.engine.remembering import RememberingEngine
 from facerec.errors import StorageError
 
 
 class Health:
     """Answers `GET /health`: 200 while the service can answer requests, 503 while its database does not."""
 
-    def __init__(self, *, contract: EmbeddingContract, database: Database, index: str) -> None:
+    def __init__(self, *, engine: Engine, database: Database, index: str) -> None:
         """`index` names the vector store. Probes have threads of their own: a busy service answers too."""
-        self._contract = contract
+        self._engine = engine
         self._database = database
         self._index = index
         self._limiter = anyio.CapacityLimiter(2)
@@ -31,21 +33,22 @@ class Health:
         """Answer one probe."""
         database = await anyio.to_thread.run_sync(self._ask_database, limiter=self._limiter)
         healthy = bool(database["ok"])
-        return JSONResponse(
-            {
-                "status": "ok" if healthy else "unavailable",
-                "version": facerec.__version__,
-                "uptime_seconds": round(time.monotonic() - self._started, 1),
-                "engine": {
-                    "pack": self._contract.pack,
-                    "model_version": self._contract.model_version,
-                    "dimension": self._contract.dimension,
-                },
-                "database": database,
-                "index": {"name": self._index},
+        contract = self._engine.contract
+        answer: dict[str, object] = {
+            "status": "ok" if healthy else "unavailable",
+            "version": facerec.__version__,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "engine": {
+                "pack": contract.pack,
+                "model_version": contract.model_version,
+                "dimension": contract.dimension,
             },
-            status_code=200 if healthy else 503,
-        )
+            "database": database,
+            "index": {"name": self._index},
+        }
+        if isinstance(self._engine, RememberingEngine):
+            answer["result_cache"] = asdict(self._engine.counts)
+        return JSONResponse(answer, status_code=200 if healthy else 503)
 
     def _ask_database(self) -> dict[str, object]:
         """Have the database answer one statement, timed."""

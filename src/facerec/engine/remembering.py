@@ -1,0 +1,185 @@
+"""An engine that remembers what it found in an image, for when the same bytes are sent again.
+
+What is kept are faces and embeddings, never an image; all of it follows from the image's bytes and from the
+engine, whose networks and settings do not change while it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from facerec.domain import EmbeddingContract
+from facerec.engine.base import Calibration, Engine, Floats, FoundFace, Picture, Pixels
+from facerec.observability import current_request
+
+# What Python's objects take, rounded up (measured with sys.getsizeof over their parts).
+_IMAGE_BYTES = 1200
+_FACE_BYTES = 2000
+_LANDMARK_BYTES = 200
+_EMBEDDING_BYTES = 500
+
+FaceId = tuple[bytes, bytes, int]
+"""What an embedding depends on beside the picture: the bytes of box and landmarks, and the shrinking."""
+
+
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """What is known of an image. `width` and `height` in pixels of the upright image."""
+
+    width: int
+    height: int
+    faces: dict[frozenset[str], tuple[FoundFace, ...]] = field(default_factory=dict)
+    """By the attributes that were asked for."""
+    embeddings: dict[FaceId, Floats] = field(default_factory=dict)
+    nbytes: int = _IMAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCounts:
+    """What is remembered, and how often it helped."""
+
+    images: int
+    nbytes: int
+    hits: int
+    """Images sent again while they were remembered."""
+    misses: int
+
+
+class _KnownPicture(Picture):
+    """An image by its bytes, decoded when something new is asked of it."""
+
+    def __init__(self, engine: Engine, data: bytes, key: bytes, seen: _Seen | None) -> None:
+        """`seen`: what is known of it; None decodes it now. Raises the errors of `Engine.decode`."""
+        self._engine = engine
+        self._data = data
+        self._lock = threading.Lock()
+        self._decoded = engine.decode(data) if seen is None else None
+        self.key = key
+        self.seen = seen or _Seen(self.decoded.width, self.decoded.height)
+
+    @property
+    def decoded(self) -> Picture:
+        """The engine's own picture."""
+        with self._lock:
+            if self._decoded is None:
+                self._decoded = self._engine.decode(self._data)
+            return self._decoded
+
+    @property
+    def pixels(self) -> Pixels:
+        """See `Picture.pixels`."""
+        return self.decoded.pixels
+
+    @property
+    def width(self) -> int:
+        """See `Picture.width`."""
+        return self.seen.width
+
+    @property
+    def height(self) -> int:
+        """See `Picture.height`."""
+        return self.seen.height
+
+    def reduced(self, most: float) -> tuple[Pixels, int]:
+        """See `Picture.reduced`."""
+        return self.decoded.reduced(most)
+
+
+class RememberingEngine:
+    """Implements `Engine` over another one. Safe to call from many threads."""
+
+    def __init__(self, engine: Engine, *, max_bytes: int) -> None:
+        """max_bytes: of results; above it the images longest not sent are forgotten."""
+        self.contract: EmbeddingContract = engine.contract
+        self.calibration: Calibration = engine.calibration
+        self.attributes: frozenset[str] = engine.attributes
+        self._engine = engine
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()  # of all below
+        self._images: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._nbytes = 0
+        self._hits = 0
+        self._misses = 0
+
+    @property
+    def counts(self) -> ResultCounts:
+        """What is remembered now, and the hits and misses since the start."""
+        with self._lock:
+            return ResultCounts(len(self._images), self._nbytes, self._hits, self._misses)
+
+    def decode(self, data: bytes) -> Picture:
+        """See `Engine.decode`; an image that is remembered is decoded only when it has to be."""
+        current_request().check()
+        key = hashlib.sha256(data).digest()
+        with self._lock:
+            seen = self._images.get(key)
+            if seen is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._images.move_to_end(key)
+        return _KnownPicture(self._engine, data, key, seen)
+
+    def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
+        """See `Engine.detect`."""
+        known = _known(picture)
+        with self._lock:
+            faces = known.seen.faces.get(attributes)
+        if faces is None:
+            faces = tuple(self._engine.detect(known.decoded, attributes))
+            landmarks = sum(len(found.face.landmarks) for found in faces)
+            with self._lock:
+                known.seen.faces[attributes] = faces
+                self._keep(known, len(faces) * _FACE_BYTES + landmarks * _LANDMARK_BYTES)
+        return list(faces)
+
+    def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
+        """See `Engine.embed`; those faces alone are embedded that were not before."""
+        known = _known(picture)
+        ids = [(face.box.tobytes(), face.landmarks.tobytes(), face.shrink) for face in faces]
+        with self._lock:
+            missing = [place for place, face_id in enumerate(ids) if face_id not in known.seen.embeddings]
+        if missing:
+            fresh = self._engine.embed(known.decoded, [faces[place] for place in missing])
+            with self._lock:
+                for place, embedding in zip(missing, fresh, strict=True):
+                    known.seen.embeddings[ids[place]] = embedding.copy()
+                self._keep(known, fresh.nbytes + len(missing) * _EMBEDDING_BYTES)
+        with self._lock:
+            rows = [known.seen.embeddings[face_id] for face_id in ids]
+        return np.stack(rows) if rows else np.empty((0, self.contract.dimension), np.float32)
+
+    def close(self) -> None:
+        """Forget everything, and close the engine."""
+        with self._lock:
+            self._images.clear()
+            self._nbytes = 0
+        self._engine.close()
+
+    def _keep(self, known: _KnownPicture, added: int) -> None:
+        """Count what was added to an image, and forget others where it is too much; the caller locks."""
+        seen = known.seen
+        kept = self._images.get(known.key)
+        if kept is None:
+            self._images[known.key] = seen
+            self._nbytes += seen.nbytes
+        elif kept is not seen:
+            return  # another request with the same image was first, and what it found is kept
+        seen.nbytes += added
+        self._nbytes += added
+        while self._nbytes > self._max_bytes:
+            _, forgotten = self._images.popitem(last=False)
+            self._nbytes -= forgotten.nbytes
+
+
+def _known(picture: Picture) -> _KnownPicture:
+    """The picture, which this engine has made."""
+    if not isinstance(picture, _KnownPicture):
+        raise TypeError("a picture has to be decoded by the engine that looks at it")
+    return picture
