@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serving import serving
 
 from facerec.bootstrap import Service, open_service
-from facerec.config import read_settings
+from facerec.config import SnapshotPolicy, read_settings
 from facerec.domain import BoundingBox, NewFace
 from facerec.engine.fake import FakeEngine
 from facerec.metastore import collections, faces, open_at
@@ -24,7 +24,7 @@ from facerec.vectors.quantization import quantize_batch
 PEOPLE = 10_000
 PHOTOS = 10
 START_SECONDS = 5.0
-FACE_BYTES = 1024
+FACE_BYTES = {"auto": 1024, "always": 1400}
 
 Vectors = NDArray[np.float32]
 
@@ -74,22 +74,27 @@ def fill(data: Path, vectors: Vectors, engine: FakeEngine) -> list[str]:
 
 
 @contextmanager
-def started(data: Path, engine: FakeEngine, face_id: str) -> Iterator[tuple[Service, float]]:
+def started(
+    data: Path, engine: FakeEngine, face_id: str, snapshots: SnapshotPolicy
+) -> Iterator[tuple[Service, float]]:
     """The opened service, and the seconds from nothing to the answer of the first search."""
     begin = time.monotonic()
-    with open_service(read_settings(data_dir=data, model_path="fake"), engine=engine) as service:
+    settings = read_settings(data_dir=data, model_path="fake", index_snapshot=snapshots)
+    with open_service(settings, engine=engine) as service:
         service.faces.search("many", face_id, limit=5, threshold=80.0)
         yield service, time.monotonic() - begin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dimension", [128, 512])
-def test_a_start_is_quick_answers_are_right_and_faces_are_small(tmp_path: Path, dimension: int) -> None:
+@pytest.mark.parametrize(("dimension", "snapshots"), [(128, "auto"), (512, "auto"), (512, "always")])
+def test_a_start_is_quick_answers_are_right_and_faces_are_small(
+    tmp_path: Path, dimension: int, snapshots: SnapshotPolicy
+) -> None:
     data, engine, vectors = tmp_path / "data", engine_of(dimension), vectors_of(dimension)
     ids = fill(data, vectors, engine)
     starts = []
-    for _ in range(2):  # without and with a snapshot, where the dimension has one
-        with started(data, engine, ids[0]) as (service, seconds):
+    for _ in range(2):  # without and with a snapshot, where there is one
+        with started(data, engine, ids[0], snapshots) as (service, seconds):
             starts.append(seconds)
             chosen = np.random.default_rng(1).integers(0, len(ids), 40)
             for place in chosen:
@@ -104,7 +109,9 @@ def test_a_start_is_quick_answers_are_right_and_faces_are_small(tmp_path: Path, 
                 np.testing.assert_allclose(best, sorted(truth[expected], reverse=True), atol=0.01)
     assert min(starts) < START_SECONDS, f"starts took {starts} s"
     size = sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
-    assert size / len(ids) < FACE_BYTES
+    assert size / len(ids) < FACE_BYTES[snapshots]
+    kept = [file.name for file in (data / "vectors").iterdir()]
+    assert kept == ([] if (dimension, snapshots) == (512, "auto") else ["1-face.index"])
 
 
 @pytest.mark.slow

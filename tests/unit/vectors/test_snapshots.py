@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -427,6 +429,31 @@ def test_a_reading_that_breaks_leaves_no_half_index(tmp_path: Path) -> None:
     feed.remove(510)
     store.search(feed.collection, FACE, feed.vector(5), limit=1, min_cosine=0)
     assert store.verify(feed.collection, FACE) == []
+    store.close()
+
+
+def test_a_collection_that_is_being_read_holds_up_no_other(tmp_path: Path) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    class SlowFeed(ListFeed):
+        def changes(self, collection: CollectionKey, kind: EntityKind, after: int) -> Iterator[VectorChanges]:
+            if kind is EntityKind.USER:
+                reading.set()
+                assert go_on.wait(60)
+            yield from super().changes(collection, FACE, after)
+
+    feed = SlowFeed()
+    feed.add(300)
+    store = open_store(tmp_path, feed, memory_limit=10**6)
+    with ThreadPoolExecutor(1) as other:
+        slow = other.submit(
+            store.search, feed.collection, EntityKind.USER, feed.vector(5), limit=1, min_cosine=0.9
+        )
+        assert reading.wait(60)
+        found = store.search(feed.collection, FACE, feed.vector(9), limit=1, min_cosine=0.9)
+        assert (found[0][0].key, store.nbytes > 300 * 128, slow.done()) == (9, True, False)
+        go_on.set()
+        assert slow.result()[0][0].key == 5
     store.close()
 
 
