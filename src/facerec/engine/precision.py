@@ -15,11 +15,12 @@ from facerec.engine.base import Session
 from facerec.engine.pixel_input import PixelInput
 from facerec.engine.quantized_network import Range
 from facerec.engine.reshaping import InputShape
-from facerec.engine.session import BF16, F32, INT8, open_session
+from facerec.engine.session import BF16, F32, INT8, on_graphics_card, open_session
 from facerec.errors import ConfigurationError
 
 AS_SET = "as set (FACEREC_PRECISION)"
 UNKNOWN_RANGES = "its activation ranges are not known: `facerec packs quantize` makes them"
+ON_CARD = "networks on a graphics card run in float32"
 NO_INT8_PRODUCTS = "this processor has no instructions for products of int8, as far as the system tells"
 
 _INT8_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm"})
@@ -98,6 +99,8 @@ def open_in_precision(
                 "them with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
             )
         return opened(INT8, known.ranges), chosen(INT8, AS_SET)
+    if on_graphics_card(runtime):
+        return opened(F32), chosen(F32, ON_CARD)
     instructions = processor_instructions()
     fallback = BF16 if instructions & _BF16_PRODUCTS else F32
     if known is None:

@@ -20,6 +20,14 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from facerec.engine.base import Floats, Session
+from facerec.engine.graphics_card import (
+    CARD_RUNTIMES,
+    CUDA,
+    TENSORRT,
+    FilledBatches,
+    card_is_usable,
+    open_on_card,
+)
 from facerec.engine.pixel_input import PixelInput, take_pixels
 from facerec.engine.quantized_network import Range, quantize_network
 from facerec.engine.reshaping import InputShape, reshape_input
@@ -27,7 +35,6 @@ from facerec.engine.reshaping import input_shape as declared_shape
 from facerec.errors import ConfigurationError, PackError
 
 _INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
-_CUDA = "CUDAExecutionProvider"
 _importing = threading.Lock()
 
 F32 = "f32"
@@ -46,11 +53,11 @@ _MOST_COUNTED = 1000
 
 
 def on_graphics_card(runtime: str) -> bool:
-    """Whether networks opened with this runtime run on a graphics card: ONNX Runtime's do where it finds one.
+    """Whether networks opened with this runtime run on a graphics card.
 
     Raises ConfigurationError when the runtime is not installed or unknown.
     """
-    return _choose(runtime) == "onnxruntime" and _CUDA in _import("onnxruntime").get_available_providers()
+    return choose_runtime(runtime) in CARD_RUNTIMES
 
 
 def open_session(
@@ -66,7 +73,7 @@ def open_session(
 ) -> Session:
     """Load an ONNX network, given as its bytes or its file.
 
-    runtime: "openvino", "onnxruntime", or "auto": OpenVINO where it is installed, else ONNX Runtime.
+    runtime: see `choose_runtime`.
     threads: processors that one run may use.
     parallel: runs that may go on at a time, each with its own `threads`; OpenVINO lets more wait.
     input_shape: shape that the first input shall have, None for a dimension that varies from run to run; by
@@ -79,8 +86,8 @@ def open_session(
     elsewhere; or "int8", which needs `ranges` (see `facerec.engine.quantized_network`).
 
     Raises PackError when the file is missing, damaged, can not take the shape or can not be quantised,
-    ConfigurationError when the runtime is not installed or unknown, the precision is unknown or without its
-    ranges, or `threads` or `parallel` is less than 1.
+    ConfigurationError when the runtime is not installed or unknown, a graphics card is asked for and can not
+    be used, the precision is unknown or without its ranges, or `threads` or `parallel` is less than 1.
     """
     if threads < 1 or parallel < 1:
         raise ConfigurationError(
@@ -91,7 +98,7 @@ def open_session(
             f"a network's precision is one of {', '.join(PRECISIONS)}, int8 with the ranges of its "
             f"activations; not {precision!r}"
         )
-    chosen = _choose(runtime)
+    chosen = choose_runtime(runtime)
     name = str(model) if isinstance(model, Path) else "the network"
     # Large networks are hundreds of megabytes: nothing here holds one twice for longer than it must.
     network = _parse(_read(model, name), name)
@@ -111,7 +118,11 @@ def open_session(
         if chosen == "openvino":
             hint = BF16 if precision == BF16 else F32
             return _OpenVinoSession(name, content, shape, threads, parallel, hint)
-        return _OnnxRuntimeSession(name, content, shape, threads)
+        cache = model.parent / TENSORRT if isinstance(model, Path) else None
+        session = _OnnxRuntimeSession(name, content, shape, threads, chosen, cache)
+        return FilledBatches(session) if chosen in CARD_RUNTIMES and shape[0] is None else session
+    except ConfigurationError:
+        raise
     except Exception as error:  # the errors of the two runtimes have no other class in common
         raise PackError(f"{name} can not be loaded by {chosen}: {error}") from error
 
@@ -213,9 +224,11 @@ class _Compiled:
 
 
 class _OnnxRuntimeSession:
-    """A network loaded by ONNX Runtime: on a graphics card where it can use one, else on the processor."""
+    """A network loaded by ONNX Runtime, on the processor or a graphics card."""
 
-    def __init__(self, name: str, content: bytes, shape: InputShape, threads: int) -> None:
+    def __init__(
+        self, name: str, content: bytes, shape: InputShape, threads: int, runtime: str, cache: Path | None
+    ) -> None:
         onnxruntime = _import("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -223,10 +236,11 @@ class _OnnxRuntimeSession:
         options.log_severity_level = 3
         # Spinning threads would take the processors from the decoding of the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        available = onnxruntime.get_available_providers()
-        providers = [each for each in (_CUDA, "CPUExecutionProvider") if each in available]
         self._name = name
-        self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+        if runtime in CARD_RUNTIMES:
+            self._session = open_on_card(onnxruntime, content, options, runtime, cache)
+        else:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self.output_names = tuple(value.name for value in self._session.get_outputs())
         self.input_shape = shape
@@ -248,15 +262,25 @@ def _refused(name: str, inputs: tuple[NDArray[np.generic], ...], error: Exceptio
     return PackError(f"{name} can not run on inputs of the shapes {[i.shape for i in inputs]}: {error}")
 
 
-def _choose(runtime: str) -> str:
-    """The runtime to use, known to be installed."""
+def choose_runtime(runtime: str) -> str:
+    """The runtime to use, known to be installed.
+
+    runtime: "openvino" or "onnxruntime" on the processor, "cuda" or "tensorrt" on an NVIDIA card, or "auto":
+    CUDA where ONNX Runtime's package for it is installed and there is a card, else OpenVINO, else ONNX
+    Runtime. Raises ConfigurationError when it is unknown or not installed.
+    """
+    if runtime in CARD_RUNTIMES:
+        return runtime
     if runtime == "auto":
+        if card_is_usable():
+            return CUDA
         for name in _INSTALL:
             if importlib.util.find_spec(name) is not None:
                 return name
         raise ConfigurationError(f"no runtime for networks is installed: {' or '.join(_INSTALL.values())}")
     if runtime not in _INSTALL:
-        raise ConfigurationError(f"the runtime {runtime!r} is unknown: use openvino, onnxruntime or auto")
+        known = ", ".join([*_INSTALL, *CARD_RUNTIMES, "auto"])
+        raise ConfigurationError(f"the runtime {runtime!r} is unknown: use one of {known}")
     if importlib.util.find_spec(runtime) is None:
         raise ConfigurationError(f"the runtime {runtime} is not installed: {_INSTALL[runtime]}")
     return runtime

@@ -94,7 +94,7 @@ def load_pack(folder: Path, settings: Settings, networks: NetworkOpener | None =
     ConfigurationError when a network's activation ranges are not known and the settings ask for int8.
     """
     manifest = pack_manifest(folder)
-    parts = _parts(_overridden(manifest, settings), settings, networks or ServingNetworks(settings))
+    parts = load_parts(_overridden(manifest, settings), settings, networks or ServingNetworks(settings))
     limits = Limits(
         max_pixels=settings.max_image_pixels,
         max_faces=settings.max_faces_per_image,
@@ -116,8 +116,8 @@ def _overridden(manifest: PackManifest, settings: Settings) -> PackManifest:
     return replace(manifest, detector=detector)
 
 
-def _parts(manifest: PackManifest, settings: Settings, networks: NetworkOpener) -> Parts:
-    """The pack's networks, loaded."""
+def load_parts(manifest: PackManifest, settings: Settings, networks: NetworkOpener) -> Parts:
+    """What the pack's engine is made of, its networks loaded. Raises as `load_pack` does."""
     on_card = on_graphics_card(settings.runtime)
     recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, None if on_card else 1, networks)
     attribute_models, dense = _attribute_models(manifest, settings)
