@@ -104,8 +104,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         validation_alias="FACEREC_RESULT_CACHE_MIB",
-        description="Memory, in MiB, for the faces and embeddings of images that may be sent again (never for "
-        "images; gone with the process); 0: none. /health counts the hits.",
+        description="Memory, in MiB, for the faces and embeddings of images that may be sent again; images "
+        "are never kept, and what is kept ends with the process. 0: none. /health counts the hits.",
     )
 
     # --- the index
