@@ -12,6 +12,7 @@ codes always.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor, wait
 from typing import NamedTuple
@@ -57,8 +58,10 @@ class _Costs:
     """To multiply a byte of codes with a probe's."""
     SKETCH_BYTE = 0.05
     """To compare a byte of a sketch with a probe's."""
+    CHOSEN_ROW = 10.0
+    """To choose a row by its sketch."""
     CHOSEN_BYTE = 0.08
-    """To read a byte of the codes of chosen rows."""
+    """To read a byte of a chosen row's codes."""
 
     @classmethod
     def by_codes(cls, width: int, probes: int) -> float:
@@ -68,7 +71,8 @@ class _Costs:
     @classmethod
     def by_sketch(cls, width: int, shares: Sequence[float]) -> float:
         """A row, for probes to which these shares of the rows come near."""
-        return sum(width / 8 * cls.SKETCH_BYTE + share * width * cls.CHOSEN_BYTE for share in shares)
+        chosen = cls.CHOSEN_ROW + width * cls.CHOSEN_BYTE
+        return sum(width / 8 * cls.SKETCH_BYTE + share * chosen for share in shares)
 
 
 class _Probes:
@@ -190,11 +194,8 @@ class _Scan:
         segment, reached, probes = span.segment, self._reached, self._probes
         row = span.first
         while row < span.end:
-            least = np.array([best.least_estimate for best in self.bests]) / probes.scales
-            cuts = np.floor(least * np.where(least > 0, segment.shortest, segment.longest))
-            row = probes.kernels.above(
-                segment.arrays.codes, row, span.end, probes.codes, cuts.astype(np.int64), reached
-            )
+            cuts = np.array([self._cut(segment, number) for number in range(len(self.bests))])
+            row = probes.kernels.above(segment.arrays.codes, row, span.end, probes.codes, cuts, reached)
             for number in np.flatnonzero(reached.counts[: len(self.bests)]).tolist():
                 found = slice(0, int(reached.counts[number]))
                 products = reached.sums[number, found] - probes.codes.biases[number]
@@ -212,7 +213,13 @@ class _Scan:
                 )
                 rows = self._near[:count]
                 products = probes.kernels.products(segment.arrays.codes, rows, probes.codes, number)
-                self._take(span, number, rows, products)
+                near = products >= self._cut(segment, number)
+                self._take(span, number, rows[near], products[near])
+
+    def _cut(self, segment: Segment, number: int) -> int:
+        """The least dot product that a row of the segment can have and belong to a probe's answer."""
+        least = self.bests[number].least_estimate / float(self._probes.scales[number])
+        return math.floor(least * (segment.shortest if least > 0 else segment.longest))
 
     def _sketches_pay(self, span: _Span) -> bool:
         """Whether the sketches are the faster way through the span, as its first rows tell."""

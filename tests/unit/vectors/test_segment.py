@@ -101,7 +101,7 @@ def test_arrays_of_another_shape_are_refused() -> None:
 
 
 def test_arrays_are_laid_out_as_documented() -> None:
-    for dimension, width, words in ((64, 64, 0), (100, 128, 0), (256, 256, 4), (512, 512, 8)):
+    for dimension, width, words in ((64, 64, 0), (100, 128, 0), (128, 128, 2), (256, 256, 4), (512, 512, 8)):
         assert (row_width(dimension), sketch_words(dimension)) == (width, words)
         shapes = [array.shape for array in SegmentArrays.empty(dimension, 48).all()]
         assert shapes == [(48,), (48,), (48, width), (48 // SKETCH_ROWS, words, SKETCH_ROWS)]
