@@ -27,6 +27,10 @@ CHECKED_AT_ONCE = 256 << 20
 """Bytes of codes up to which a snapshot is checked before its use, which takes a tenth of a second. Others
 are used at once, and checked beside the searches."""
 
+WORTH_WRITING = 0.01
+"""Share of rows that have to have changed before a file is written anew: few are soon read from the database,
+and the file of ten million rows has 6 GB."""
+
 _ABANDONED_SECONDS = 3600.0
 """Age at which an unfinished file is nobody's: another process may be writing a younger one."""
 
@@ -55,8 +59,9 @@ class Archive:
         self._background = ThreadPoolExecutor(1, "vectors-files")
         self._closing = threading.Event()
         self._store_id = feed.store_id()
-        self._names = threading.Lock()  # of the names in the folder, and of the two fields below
-        self._saved: dict[Identity, int] = {}
+        self._names = threading.Lock()  # of the names in the folder, and of the three fields below
+        self._saved: set[Identity] = set()
+        self._queued: set[Identity] = set()
         self._forgotten: set[CollectionKey] = set()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +92,7 @@ class Archive:
             return False
         index.adopt(found.segments, found.number)
         with self._names:
-            self._saved[identity] = found.number
+            self._saved.add(identity)
         if found.code_bytes > CHECKED_AT_ONCE:
             self._later(lambda: self._check(index, found))
         return True
@@ -98,7 +103,11 @@ class Archive:
 
     def save_later(self, index: CollectionIndex) -> None:
         """Save in the background."""
-        index.unsaved = 0
+        identity = self._identity(index)
+        with self._names:
+            if identity in self._queued:
+                return
+            self._queued.add(identity)
         self._later(lambda: self.save(index))
 
     def close(self) -> None:
@@ -107,24 +116,27 @@ class Archive:
         self._background.shutdown(wait=True)
 
     def save(self, index: CollectionIndex) -> None:
-        """Write the index as it is now, if it has changed since it was last written."""
+        """Write the index as it is now, unless the file that there is serves nearly as well."""
         identity = self._identity(index)
         with index.turn:
+            with self._names:
+                self._queued.discard(identity)
+                written = identity in self._saved
+            if not self._kept(index):
+                self.discard(index)
+                return
+            if written and index.unsaved < max(1, int(len(index) * WORTH_WRITING)):
+                return
             number, removals = index.built, index.removals
-            parts = [Part.of(segment) for segment in index.segments] if self._kept(index) else None
+            parts = [Part.of(segment) for segment in index.segments]
             index.unsaved = 0
-        if self._saved.get(identity) == number:
-            return
-        if parts is None:
-            self.discard(index)
-            return
         try:
             unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
             with index.turn, self._names:
                 # What was removed or dropped while the file was written is in it, whole or in part.
                 if self._wanted(index.collection) and index.removals == removals:
                     snapshot.put_in_place(unfinished, identity)
-                    self._saved[identity] = number
+                    self._saved.add(identity)
                 else:
                     unfinished.unlink()
         except (OSError, StorageError) as error:
@@ -144,7 +156,7 @@ class Archive:
     def _remove(self, identity: Identity) -> None:
         """Remove a snapshot that may be there."""
         with self._names:
-            self._saved.pop(identity, None)
+            self._saved.discard(identity)
             try:
                 (self._folder / identity.file_name).unlink(missing_ok=True)
             except OSError as error:

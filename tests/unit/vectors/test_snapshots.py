@@ -155,6 +155,22 @@ def test_small_collections_and_long_vectors_have_none(tmp_path: Path) -> None:
         assert assert_right(tmp_path, feed) == [0]
 
 
+def test_a_file_is_not_written_for_a_few_changes(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(500)
+    before = saved(tmp_path, feed).read_bytes()
+    feed.add(4)
+    assert assert_right(tmp_path, feed) == [500]
+    assert (tmp_path / "7-face.index").read_bytes() == before
+    feed.add(1)
+    assert assert_right(tmp_path, feed) == [500]
+    assert assert_right(tmp_path, feed) == []
+    # What was removed goes at once, however little it is.
+    feed.remove(3)
+    assert assert_right(tmp_path, feed) == [505]
+    assert assert_right(tmp_path, feed) == []
+
+
 def test_the_policy_says_which_indexes_are_kept(tmp_path: Path) -> None:
     feed = ListFeed(dimension=512)
     feed.add(300)
