@@ -141,10 +141,9 @@ def draw_networks(results: Results) -> Figure | None:
 def draw_gallery(results: Results) -> Figure | None:
     """Milliseconds of a search over the size of the gallery."""
     points: dict[str, list[tuple[int, float]]] = {}
-    for measurement in results.by_name.values():
-        for one in measurement["figures"].get("searches", []) if measurement["part"] == "search" else []:
-            if one["dimension"] == 512:
-                points.setdefault(one["store"], []).append((one["faces"], one["one_ms"]))
+    for one in results.searches():
+        if one["dimension"] == 512:
+            points.setdefault(one["store"], []).append((one["faces"], one["one_ms"]))
     if not points:
         return None
     before = [(int(faces), ms) for faces, ms in results.earlier["search_512"].items()]

@@ -38,12 +38,23 @@ class Results:
         """The figures of the first store whose name has these parts, at one size of gallery; nothing where
         there are none.
         """
-        for measurement in self.by_name.values():
-            for one in measurement["figures"].get("searches", []) if measurement["part"] == "search" else []:
-                named = all(part in one["store"] for part in parts)
-                if named and (one["faces"], one["dimension"]) == (faces, dimension):
-                    return dict(one)
+        for one in self.searches():
+            named = all(part in one["store"] for part in parts)
+            if named and (one["faces"], one["dimension"]) == (faces, dimension):
+                return one
         return {}
+
+    def searches(self) -> list[dict[str, Any]]:
+        """The figures of every store at every size of gallery."""
+        return self._of_galleries("searches")
+
+    def starts(self) -> list[dict[str, Any]]:
+        """How fast the index opens at every size of gallery."""
+        return self._of_galleries("starts")
+
+    def _of_galleries(self, kind: str) -> list[dict[str, Any]]:
+        measured = [one["figures"] for one in self.by_name.values() if one["part"] == "search"]
+        return [dict(row) for figures in measured for row in figures.get(kind, [])]
 
 
 def read_results(folder: Path = FOLDER) -> Results:

@@ -60,12 +60,14 @@ def _engine(inputs: Inputs) -> Iterator[Measurement]:
     f32 = {"FACEREC_PRECISION": "f32"}
     part = "engine"
     yield Measurement("engine_lfw", part, "small pictures, small networks", (*bench, *small, *lfw, *beside))
-    yield Measurement("engine_lfw_f32", part, "the same in float32", (*bench, *small, *lfw, *rounds), f32)
+    yield Measurement(
+        "engine_lfw_f32", part, "small pictures in float32", (*bench, *small, *lfw, *rounds), f32
+    )
     yield Measurement(
         "engine_photos", part, "photographs, small networks", (*bench, *small, *photos, *beside)
     )
     yield Measurement(
-        "engine_photos_f32", part, "the same in float32", (*bench, *small, *photos, *rounds), f32
+        "engine_photos_f32", part, "photographs in float32", (*bench, *small, *photos, *rounds), f32
     )
     if inputs.large:
         few = ("--images", str(inputs.images), "--limit", "3" if inputs.quick else "40")

@@ -1,20 +1,23 @@
-"""Writes RESULTS.md and the pictures of docs/performance.md from the files of `results/`.
+"""Writes RESULTS.md, and the tables and pictures of docs/performance.md, from the files of `results/`.
 
     python benchmarks/report.py
 
-`tests/unit/test_benchmark_report.py` fails when the page is stale.
+`tests/unit/test_benchmark_report.py` fails when they are stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from figures import fill
 from files import FOLDER, Results, read_results
 from goals import SERVER, rows
+from tables import fixed, table
 
 PAGE = FOLDER / "RESULTS.md"
+GUIDE = FOLDER.parent / "docs" / "performance.md"
 PICTURES = FOLDER.parent / "docs" / "images"
 
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
@@ -77,7 +80,7 @@ def _machine(results: Results) -> str:
 
 
 def _goals(results: Results) -> str:
-    table = [
+    lines = [
         (
             *(row.work, row.reference, row.reach, row.ours or "not measured"),
             *(row.peer, row.ratio, row.share, {True: "yes", False: "no", None: ""}[row.met]),
@@ -85,7 +88,7 @@ def _goals(results: Results) -> str:
         for row in rows(results)
     ]
     heads = ("Work", "Reference", "Reach", "Ours", "Peer", "Ratio", "Share of the roofline", "Reached")
-    return _table(heads, table)
+    return table(heads, lines)
 
 
 def _engine(results: Results) -> str:
@@ -103,14 +106,14 @@ def _engine(results: Results) -> str:
                 f"{figures['images_per_second']:.1f}",
                 f"{figures['processor_ms']:.2f}",
                 figures.get("peer", ""),
-                _fixed(figures.get("peer_images_per_second"), 1),
-                _fixed(figures.get("peer_processor_ms"), 1),
+                fixed(figures.get("peer_images_per_second"), 1),
+                fixed(figures.get("peer_processor_ms"), 1),
                 f"{figures['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "",
                 f"{figures['faces']}" + (f" / {figures['peer_faces']}" if ratios else ""),
             )
         )
     heads = ("Pictures", "Pack", "Precision", "Images/s", "Processor ms", "Peer", "Images/s", "Processor ms")
-    return _table((*heads, "Ratio (range)", "Faces, ours / peer"), lines) + _memory(results)
+    return table((*heads, "Ratio (range)", "Faces, ours / peer"), lines) + _memory(results)
 
 
 def _memory(results: Results) -> str:
@@ -134,15 +137,15 @@ def _stages(results: Results) -> str:
     for one in measured:
         stages = one["figures"]["stages"]
         title = f"{one['title']}, {one['name']}"
-        lines.append((title, *(_fixed(stages.get(name), 2) for name in names), f"{sum(stages.values()):.2f}"))
-    return _table(heads, lines)
+        lines.append((title, *(fixed(stages.get(name), 2) for name in names), f"{sum(stages.values()):.2f}"))
+    return table(heads, lines)
 
 
 def _networks(results: Results) -> str:
     lines = [
         (
             *(one["name"], network["network"], network["precision"], f"{network['runs']:.2f}"),
-            *(f"{network['multiply_adds']:.0f}", f"{network['ms']:.2f}", _fixed(network.get("floor_ms"), 2)),
+            *(f"{network['multiply_adds']:.0f}", f"{network['ms']:.2f}", fixed(network.get("floor_ms"), 2)),
             f"{network['floor_ms'] / network['ms']:.0%}" if network.get("floor_ms") else "",
         )
         for one in _part(results, "engine")
@@ -162,7 +165,7 @@ def _networks(results: Results) -> str:
     sentence = (
         f"\nThousand million multiply-adds a second of one processor at its peak: {told}.\n" if told else ""
     )
-    return _table((*heads, "Share"), lines) + sentence
+    return table((*heads, "Share"), lines) + sentence
 
 
 def _accuracy(results: Results) -> str:
@@ -198,16 +201,15 @@ def _accuracy(results: Results) -> str:
         for one in _part(results, "accuracy")
         if "annotated" in one["figures"]
     ]
-    return _table((*heads, "Pictures without a face"), lines) + "".join(f"\n{line}\n" for line in photos)
+    return table((*heads, "Pictures without a face"), lines) + "".join(f"\n{line}\n" for line in photos)
 
 
 def _searches(results: Results) -> str:
-    found = [row for one in _part(results, "search") for row in one["figures"].get("searches", [])]
-    return _any_table(sorted(found, key=lambda row: (row["dimension"], row["faces"])))
+    return _any_table(sorted(results.searches(), key=lambda row: (row["dimension"], row["faces"])))
 
 
 def _starts(results: Results) -> str:
-    return _any_table([row for one in _part(results, "search") for row in one["figures"].get("starts", [])])
+    return _any_table(results.starts())
 
 
 def _service(results: Results) -> str:
@@ -221,16 +223,16 @@ def _service(results: Results) -> str:
                 " / ".join(str(run["clients"]) for run in runs),
                 " / ".join(f"{run['requests_per_second']:.0f}" for run in runs),
                 *(
-                    " / ".join(_fixed(run.get(name), 0) or "-" for run in runs)
+                    " / ".join(fixed(run.get(name), 0) or "-" for run in runs)
                     for name in ("p50_ms", "p99_ms")
                 ),
                 str(sum(run["errors"] for run in runs)),
                 " / ".join(f"{run['of_engine']:.0%}" if "of_engine" in run else "-" for run in runs),
-                " / ".join(_fixed(run.get("server_cpu_ms"), 1) or "-" for run in runs),
-                " / ".join(_fixed(run.get("server_peak_mib"), 0) or "-" for run in runs),
+                " / ".join(fixed(run.get("server_cpu_ms"), 1) or "-" for run in runs),
+                " / ".join(fixed(run.get("server_peak_mib"), 0) or "-" for run in runs),
             )
         )
-    return _table((*heads, "Of the bare engine", "Server's processor ms", "Server's peak, MiB"), lines)
+    return table((*heads, "Of the bare engine", "Server's processor ms", "Server's peak, MiB"), lines)
 
 
 def _commands(results: Results) -> str:
@@ -243,22 +245,18 @@ def _commands(results: Results) -> str:
         )
         for name, one in results.by_name.items()
     ]
-    return _table(("File", "Command", "Commit", "When"), lines)
+    return table(("File", "Command", "Commit", "When"), lines)
 
 
 def _part(results: Results, part: str) -> Iterator[dict[str, Any]]:
     return (one for one in results.by_name.values() if one["part"] == part)
 
 
-def _fixed(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
 def _any_table(found: Sequence[dict[str, Any]]) -> str:
     """A table with a column for each name that any row has, in the order in which they come."""
     names = list(dict.fromkeys(name for row in found for name in row))
     heads = [name.replace("_", " ") for name in names]
-    return _table(heads, [[_written(row.get(name)) for name in names] for row in found])
+    return table(heads, [[_written(row.get(name)) for name in names] for row in found])
 
 
 def _written(value: object) -> str:
@@ -269,21 +267,14 @@ def _written(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    body = list(lines)
-    if not body:
-        return "Not measured.\n"
-    table = [heads, ["---"] * len(heads), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in table)
-
-
 def main() -> None:
     """Write the page and the pictures."""
     from charts import draw_all  # matplotlib, which the page alone does not need
 
     results = read_results()
     PAGE.write_text(page(results), encoding="utf-8")
-    written: list[Path] = [PAGE, *draw_all(results, PICTURES)]
+    GUIDE.write_text(fill(GUIDE.read_text(encoding="utf-8"), results), encoding="utf-8")
+    written: list[Path] = [PAGE, GUIDE, *draw_all(results, PICTURES)]
     print("\n".join(f"wrote {path.relative_to(FOLDER.parent)}" for path in written))
 
 

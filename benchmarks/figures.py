@@ -1,0 +1,120 @@
+"""Fills the tables of docs/performance.md, between marks, from the measurements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from files import Results
+from goals import rows
+from tables import fixed, table
+
+PRICE_OF_AN_HOUR = 0.10
+"""US dollars for PRICED_PROCESSORS: an example, told as such in the text."""
+PRICED_PROCESSORS = 2
+PRICE_OF_AN_IMAGE = 0.001
+"""US dollars that Rekognition asks for an image, the first million of a month."""
+ALBUM = 10_000
+JOINED = {
+    "around the detector": ("around the detector", "quality and pose"),
+    "alignment": ("alignment", "rest"),
+}
+"""Stages of before that are told as one now."""
+MARK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def fill(text: str, results: Results) -> str:
+    """The text with the tables between its marks written anew. Raises KeyError for an unknown mark."""
+
+    def filled(mark: re.Match[str]) -> str:
+        return f"{mark[1]}{BLOCKS[mark[2]](results)}{mark[3]}"
+
+    return MARK.sub(filled, text)
+
+
+def _short(results: Results) -> str:
+    """The rows of the goals that have a peer, without their bookkeeping."""
+    lines = [
+        (row.work, row.ours, f"{row.peer} ({row.reference.split(',')[0]})", row.ratio)
+        for row in rows(results)
+        if row.ratio.endswith("×") and row.peer
+    ]
+    return table(("Work", "facerec", "Reference", "Times as fast, or as small"), lines)
+
+
+def _stages(results: Results) -> str:
+    """Milliseconds a picture by stage, before and now."""
+    lines = []
+    for name, title in (("engine_lfw", "small pictures"), ("engine_photos", "photographs")):
+        now = results.figures(name).get("stages")
+        if not now:
+            continue
+        before = results.earlier[name]["stages"]
+        cells = []
+        for stage, ms in now.items():
+            old = sum(before.get(part, 0.0) for part in JOINED.get(stage, (stage,)))
+            cells.append(f"{old:.1f} → {ms:.1f}")
+        total = sum(before.values()), sum(now.values())
+        lines.append((title, *cells, f"{total[0]:.1f} → {total[1]:.1f} ({total[0] / total[1]:.1f}×)"))
+        stages = tuple(now)
+    return table(("Milliseconds, before → now", *stages, "sum"), lines) if lines else table((), [])
+
+
+def _sizing(results: Results) -> str:
+    """Pictures a second and faces a gigabyte, and what an album costs."""
+    return f"{table(_SPEED_HEADS, list(_speeds(results)))}\n{table(_SPACE_HEADS, list(_spaces(results)))}"
+
+
+_SPEED_HEADS = (
+    "Pictures and networks",
+    "Pictures/s a processor",
+    f"{ALBUM:,} pictures on {PRICED_PROCESSORS} processors".replace(",", " "),
+    f"at US$ {PRICE_OF_AN_HOUR:.2f} an hour",
+    "Rekognition",
+)
+_SPACE_HEADS = (
+    "Dimensions",
+    "Memory a face, bytes",
+    "Faces a GB of memory",
+    "On disk a face, bytes",
+    "Faces a GB on disk",
+)
+
+
+def _speeds(results: Results) -> Iterator[tuple[str, ...]]:
+    for name, title in (
+        ("engine_lfw", "small pictures, small networks"),
+        ("engine_lfw_f32", "the same in float32"),
+        ("engine_photos", "photographs, small networks"),
+        ("engine_photos_f32", "the same in float32"),
+        ("engine_large", "small pictures, large networks"),
+        ("engine_dlib", "small pictures, the default pack"),
+    ):
+        figures = results.figures(name)
+        if not figures:
+            continue
+        each = figures["images_per_second"] / figures["threads"]
+        seconds = ALBUM / (each * PRICED_PROCESSORS)
+        cost = seconds / 3600 * PRICE_OF_AN_HOUR
+        minutes = f"{seconds / 60:.1f} minutes"
+        yield title, f"{each:.0f}", minutes, f"US$ {cost:.4f}", f"US$ {ALBUM * PRICE_OF_AN_IMAGE:.2f}"
+
+
+def _spaces(results: Results) -> Iterator[tuple[str, ...]]:
+    for dimension in (128, 512):
+        sizes = [
+            one for one in results.searches() if one["dimension"] == dimension and "facerec" in one["store"]
+        ]
+        starts = [one for one in results.starts() if one["dimension"] == dimension]
+        if not sizes:
+            continue
+        memory = max(sizes, key=lambda one: int(one["faces"]))["bytes_a_face"]
+        disk = max(starts, key=lambda one: int(one["faces"]))["bytes_a_face"] if starts else None
+        yield (
+            *(str(dimension), f"{memory:.0f}", f"{1e9 / memory / 1e6:.1f} million"),
+            *(fixed(disk, 0), f"{1e9 / disk / 1e6:.1f} million" if disk else ""),
+        )
+
+
+BLOCKS: dict[str, Callable[[Results], str]] = {"short": _short, "stages": _stages, "sizing": _sizing}
+"""What stands between the marks, by their name."""
