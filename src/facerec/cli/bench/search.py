@@ -41,7 +41,7 @@ def bench_search(
     """Measure searching: milliseconds a query, matches found, bytes a face, seconds to build and to start.
 
     The faces are uniform directions, the hard case; the probes match one face each, as little as a match may.
-    With exact peers it takes 5 KB of memory a face of 512 dimensions, without 0.6. Graphs take long to build.
+    With exact peers it takes 6 KB of memory a face of 512 dimensions, without 0.6. Graphs take long to build.
     """
     # The kernels of the search take a while to load; `facerec --help` should not.
     from facerec.cli.bench.search_gallery import Gallery

@@ -30,6 +30,8 @@ BATCH = 50
 ONES = 5
 """Queries of one probe in a round."""
 CALLERS = 8
+READ_BYTES = 1 << 30
+"""Most memory that is read to learn how fast that goes: more than any cache holds."""
 EXACT_PROBES = 50
 """Probes that exact stores are asked for matches: they find all."""
 
@@ -137,7 +139,8 @@ def measure_search(
         built[0] -= ours.making_seconds
         probes, planted = gallery.planted(max(asked, BATCH))
         pool = stack.enter_context(ThreadPoolExecutor(threads))
-        readers = [_reader(store.touched(), pool, threads) for store in stores]
+        memory = np.ones(min(max(store.touched() or 0 for store in stores), READ_BYTES) // 8, dtype=np.uint64)
+        readers = [_reader(store.touched(), memory, pool, threads) for store in stores]
         times = [_Times() for _ in stores]
         for turn in range(rounds + 1):
             for store, kept, reader in zip(stores, times, readers, strict=True):
@@ -164,19 +167,25 @@ def _build(gallery: Gallery, stores: list[Store]) -> list[float]:
     return seconds
 
 
-def _reader(size: int | None, pool: ThreadPoolExecutor, threads: int) -> Callable[[], object] | None:
-    """What reads `size` bytes of memory, and does nothing with them."""
+def _reader(
+    size: int | None, memory: NDArray[np.uint64], pool: ThreadPoolExecutor, threads: int
+) -> Callable[[], float] | None:
+    """What measures the milliseconds in which `size` bytes are read, and nothing done with them.
+
+    Of a size beyond `memory`, as much is read as there is.
+    """
     if size is None:
         return None
-    parts = np.array_split(np.ones(size // 8, dtype=np.uint64), threads)
-    return lambda: list(pool.map(np.sum, parts))
+    read = memory[: size // 8]
+    parts = np.array_split(read, threads)
+    return lambda: _milliseconds(lambda: list(pool.map(np.sum, parts))) * size / read.nbytes
 
 
-def _take_turn(store: Store, probes: Vectors, reader: Callable[[], object] | None, times: _Times) -> None:
+def _take_turn(store: Store, probes: Vectors, reader: Callable[[], float] | None, times: _Times) -> None:
     """One round of one store."""
     for i in range(ONES):
         if reader:
-            times.readings.append(_milliseconds(reader))
+            times.readings.append(reader())
         times.ones.append(_milliseconds(store.search, probes[i : i + 1]))
     times.batches.append(_milliseconds(store.search, probes[:BATCH]) / BATCH)
 
