@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerec.cli.output import counting
 from facerec.cli.pairs import FaceChoice, PairList, embed_images
@@ -16,6 +15,7 @@ from facerec.engine.base import Engine, Floats, FoundFace
 from facerec.errors import InvalidImage
 from facerec.services.evaluation import (
     WORKING_POINT,
+    Booleans,
     Floats64,
     cross_validate,
     impostor_statistics,
@@ -28,6 +28,8 @@ LEAST_FOUND = 0.95
 """Share of the faces found in f32 that int8 has to find too; those at the threshold come and go."""
 MOST_ACCURACY_LOST = 0.001
 MOST_TAR_LOST = 0.005
+ACCURACY = "accuracy"
+TAR = f"TAR at FAR {WORKING_POINT:.1%}"
 _SAME_FACE = 0.5
 """Intersection over union from which two boxes are one face."""
 
@@ -73,37 +75,56 @@ class Agreement:
         return faults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verification:
-    """How well f32, int8, and f32 galleries with int8 probes tell people apart, on one list of pairs."""
+    """How well f32, int8, and f32 galleries with int8 probes tell people apart, on one list of pairs.
 
-    accuracies: tuple[float, float, float]
-    """0..1, over the list's folds: f32, int8, mixed."""
-    tars: tuple[float, float, float]
-    """True accept rates at the working point, in the same order."""
+    Each figure in this order: f32, int8, mixed.
+    """
+
+    right: tuple[Booleans, Booleans, Booleans]
+    """(pairs,) which are judged rightly, at the threshold that is best on the other folds."""
+    accepted: tuple[Booleans, Booleans, Booleans]
+    """(genuine pairs,) which are accepted at the working point of f32."""
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Shares of the pairs that are judged rightly."""
+        return [float(each.mean()) for each in self.right]
+
+    @property
+    def tars(self) -> list[float]:
+        """True accept rates at the working point."""
+        return [float(each.mean()) for each in self.accepted]
 
     def figures(self) -> dict[str, float]:
         """The figures by name."""
-        names = ("f32", "int8", "f32 against int8")
+        rates = ((ACCURACY, self.accuracies), (TAR, self.tars))
         return {
-            f"accuracy {name}": round(one, 5) for name, one in zip(names, self.accuracies, strict=True)
-        } | {
-            f"TAR at FAR {WORKING_POINT:g} {name}": round(one, 5)
-            for name, one in zip(names, self.tars, strict=True)
+            f"{what} {name}": round(value, 5)
+            for what, values in rates
+            for name, value in zip(("f32", "int8", "f32 against int8"), values, strict=True)
         }
 
     def faults(self) -> list[str]:
-        """What is worse than allowed, in words."""
+        """What is worse than allowed, in words.
+
+        One pair more or less is chance: a fall counts as far as it is more than one standard error of the
+        difference, which is the root of the number of pairs that are judged differently.
+        """
         faults = []
-        for name, values, most in (
-            ("accuracy", self.accuracies, MOST_ACCURACY_LOST),
-            (f"TAR at FAR {WORKING_POINT:g}", self.tars, MOST_TAR_LOST),
+        for what, outcomes, most in (
+            (ACCURACY, self.right, MOST_ACCURACY_LOST),
+            (TAR, self.accepted, MOST_TAR_LOST),
         ):
-            for where, value in zip(("in int8", "with f32 against int8"), values[1:], strict=True):
-                if values[0] - value > most + 1e-9:
+            before = outcomes[0]
+            for where, after in zip(("in int8", "with f32 against int8"), outcomes[1:], strict=True):
+                lost = float(before.mean() - after.mean())
+                chance = float(np.sqrt((before != after).sum()) / len(before))
+                if lost - chance > most:
                     faults.append(
-                        f"the {name} falls from {values[0]:.2%} to {value:.2%} {where}; "
-                        f"at most {100 * most:.1f} points are allowed"
+                        f"the {what} falls from {before.mean():.2%} to {after.mean():.2%} {where}; at most "
+                        f"{100 * most:.1f} points are allowed, beside {100 * chance:.2f} that may be chance"
                     )
         return faults
 
@@ -149,14 +170,24 @@ def compare_verification(
     mixed = np.where(one.found[pairs.first] & other.found[pairs.second], mixed, -1.0)
     threshold = _working_threshold(one.vectors, one.found, pairs, one.cosines(pairs))
     cosines = (one.cosines(pairs), other.cosines(pairs), mixed.astype(np.float64))
-    accuracy = [cross_validate(values, pairs.same, pairs.folds).accuracy for values in cosines]
-    tar = [float((values[pairs.same] >= threshold).mean()) for values in cosines]
-    return Verification(accuracies=(accuracy[0], accuracy[1], accuracy[2]), tars=(tar[0], tar[1], tar[2]))
+    right = [_judged_rightly(values, pairs) for values in cosines]
+    accepted = [values[pairs.same] >= threshold for values in cosines]
+    return Verification(
+        right=(right[0], right[1], right[2]), accepted=(accepted[0], accepted[1], accepted[2])
+    )
 
 
-def _working_threshold(
-    vectors: Floats, found: NDArray[np.bool_], pairs: PairList, cosines: Floats64
-) -> float:
+def _judged_rightly(cosines: Floats64, pairs: PairList) -> Booleans:
+    """(pairs,) whether each is judged rightly at the threshold that is best on the other folds."""
+    measured = cross_validate(cosines, pairs.same, pairs.folds)
+    thresholds = np.zeros(len(cosines))
+    for fold, threshold in zip(measured.folds, measured.thresholds, strict=True):
+        thresholds[pairs.folds == fold] = threshold
+    right: Booleans = (cosines >= thresholds) == pairs.same
+    return right
+
+
+def _working_threshold(vectors: Floats, found: Booleans, pairs: PairList, cosines: Floats64) -> float:
     """The cosine that one stranger in a thousand reaches in f32: the one threshold for all precisions, as a
     collection keeps it.
     """

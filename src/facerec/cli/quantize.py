@@ -54,8 +54,9 @@ def quantize(
     """Measure the activation ranges that a pack's networks need to run in int8, and write them into the pack.
 
     Nothing is written, and the exit code is 1, where int8 loses more than is allowed: on the pairs 0.1 points
-    of accuracy or 0.5 points of TAR at FAR 0.1 %, and on the pictures a mean cosine under 0.98 or any under
-    0.9 between the embeddings of a face in f32 and in int8, or one face in twenty that is no longer found.
+    of accuracy or 0.5 points of TAR at FAR 0.1 % beyond one standard error of the difference, and on the
+    pictures a mean cosine under 0.98 or any under 0.9 between the embeddings of a face in f32 and in int8, or
+    one face in twenty that is no longer found.
     """
     settings = read_settings(model_path=name)
     folder = _writable(find_pack(settings))
