@@ -72,10 +72,8 @@ def embed_images(engine: Engine, images: list[bytes], callers: int) -> list[Floa
     with ThreadPoolExecutor(callers) as pool:
         found = list(pool.map(work, images))
         images_a_second = rate(lambda: len(list(pool.map(work, images))))
-    faces = sum(map(len, found))
-    print(
-        f"  images a second: {images_a_second:.0f}   faces a second: {images_a_second * faces / len(images):.0f}"
-    )
+    faces_a_second = images_a_second * sum(map(len, found)) / len(images)
+    print(f"  images a second: {images_a_second:.0f}   faces a second: {faces_a_second:.0f}")
     return found
 
 
