@@ -140,10 +140,10 @@ def draw_networks(results: Results) -> Figure | None:
 
 def draw_gallery(results: Results) -> Figure | None:
     """Milliseconds of a search over the size of the gallery."""
-    points: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, dict[int, float]] = {}
     for one in results.searches():
         if one["dimension"] == 512:
-            points.setdefault(one["store"], []).append((one["faces"], one["one_ms"]))
+            points.setdefault(one["store"], {}).setdefault(one["faces"], one["one_ms"])
     if not points:
         return None
     before = [(int(faces), ms) for faces, ms in results.earlier["search_512"].items()]
@@ -151,7 +151,7 @@ def draw_gallery(results: Results) -> Figure | None:
     ours = next((name for name in points if name.startswith("facerec")), "")
     others = [GREY, ORANGE, PURPLE, RED, SKY]
     for name, found in sorted(points.items(), key=lambda item: item[0] != ours):
-        sizes, times = zip(*sorted(found), strict=True)
+        sizes, times = zip(*sorted(found.items()), strict=True)
         own = name == ours
         colour = BLUE if own else others.pop(0)
         axes.plot(

@@ -205,7 +205,11 @@ def _accuracy(results: Results) -> str:
 
 
 def _searches(results: Results) -> str:
-    return _any_table(sorted(results.searches(), key=lambda row: (row["dimension"], row["faces"])))
+    """A table for each measurement."""
+    return "\n".join(
+        f"{one['title'].capitalize()}:\n\n{_any_table(one['figures']['searches'])}"
+        for one in _part(results, "search")
+    )
 
 
 def _starts(results: Results) -> str:

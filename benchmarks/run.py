@@ -32,6 +32,8 @@ PROGRAMS = {
     "facerec": (sys.executable, "-c", "from facerec.cli import main; main()"),
     "python": (sys.executable,),
 }
+ENVIRONMENT = {"FACEREC_PACKS_DIR": str(WORK / "packs"), "FACEREC_RESULT_CACHE_MIB": "0"}
+"""The same few pictures come again and again: nothing may remember them."""
 LONGEST_SECONDS = 3600
 """How long one measurement may take."""
 
@@ -119,7 +121,7 @@ def _measure(one: Measurement, quick: bool) -> None:
     done = subprocess.run(
         [*PROGRAMS[one.words[0]], *one.words[1:]],
         cwd=REPOSITORY,
-        env={**os.environ, "FACEREC_PACKS_DIR": str(WORK / "packs"), **one.environment},
+        env={**os.environ, **ENVIRONMENT, **one.environment},
         stdout=subprocess.PIPE,
         timeout=LONGEST_SECONDS,
         check=True,
