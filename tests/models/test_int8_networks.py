@@ -217,13 +217,14 @@ def test_quantize_needs_faces_pictures_and_a_pack(
     assert not list(own_pack.glob("*.ranges.toml"))
 
 
-def test_ranges_of_other_weights_keep_a_pack_from_opening(own_pack: Path, scrfd_pack: Path) -> None:
-    other = find_ranges(scrfd_pack / "mobilefacenet_128d.onnx")
-    assert other is not None
+def test_ranges_of_other_weights_keep_a_pack_from_opening(facerec: Run, own_pack: Path) -> None:
     text = f'network = "{"0" * 64}"\nsource = "another"\n[ranges]\n"input" = [-1, 1]\n'
     ranges_file(own_pack / "mobilefacenet_128d.onnx").write_text(text)
     with pytest.raises(PackError, match="ranges of other weights"):
         load_pack(own_pack, settings(own_pack, "auto"))
+    verified = facerec("packs", "verify", own_pack)
+    assert verified.returncode == 1
+    assert "ranges of other weights" in " ".join(verified.stdout.split())
 
 
 def test_int8_without_ranges_is_refused_when_it_is_asked_for(own_pack: Path) -> None:

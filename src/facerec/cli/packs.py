@@ -174,11 +174,14 @@ def _show(name: str, folder: Path | None, manifest: str, contract: str | None, *
 
 
 def _misunderstood(folder: Path) -> list[str]:
-    """What keeps a folder from being read as a pack, with a manifest or without; empty where nothing does."""
+    """What keeps a folder from being used as a pack, with a manifest or without; empty where nothing does."""
+    from facerec.engine.activation_ranges import find_ranges
     from facerec.engine.packs.loading import pack_manifest
 
     try:
-        pack_manifest(folder)
+        manifest = pack_manifest(folder)
+        for network in (manifest.detector.file, manifest.recognizer.file):
+            find_ranges(network)
     except PackError as error:
         return [error.message]
     return []
