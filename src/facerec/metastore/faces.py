@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,12 +33,17 @@ _OF_IDS = _SELECT.where(_IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", 
 _TAKEN = sa.select(faces.c.face_id).where(
     _IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", expanding=True))
 )
-_OF_KEYS = _SELECT.where(faces.c.key.in_(sa.bindparam("keys", expanding=True)), _IN_COLLECTION)
+# Not by the index of the collection (hence + 0): for several keys SQLite would read all of the collection.
+_OF_KEYS = _SELECT.where(
+    faces.c.key.in_(sa.bindparam("keys", expanding=True)),
+    faces.c.collection_key + 0 == sa.bindparam("collection"),
+)
+# Not in order: to have it without sorting SQLite would read all of the collection.
 _OF_IMAGE = _SELECT.where(
     _IN_COLLECTION,
     faces.c.image_id == sa.bindparam("image"),
     faces.c.external_image_id == sa.bindparam("external"),
-).order_by(faces.c.number)
+)
 _INSERT = faces.insert()
 
 
@@ -98,7 +104,8 @@ def of_image(
         "image": uuid.UUID(image_id).bytes,
         "external": external_image_id,
     }
-    return [face for _, face in _numbered(connection.execute(_OF_IMAGE, parameters), collection)]
+    found = _numbered(connection.execute(_OF_IMAGE, parameters), collection)
+    return [face for _, face in sorted(found, key=itemgetter(0))]
 
 
 def list_after(
@@ -127,7 +134,7 @@ def list_some(
     if face_ids is not None:
         query = query.where(faces.c.face_id.in_(_binary(face_ids)))
     found = _numbered(connection.execute(query), collection)
-    return sorted(found, key=lambda numbered: numbered[0])
+    return sorted(found, key=itemgetter(0))
 
 
 def keys_of_user(connection: sa.Connection, user: RowKey) -> list[RowKey]:

@@ -12,6 +12,12 @@ from facerec.errors import Conflict, NotFound
 from facerec.metastore import changes, collections, faces
 from facerec.metastore.tables import users
 
+# Not by the index of the collection (hence + 0): for several keys SQLite would read all of the collection.
+_OF_KEYS = sa.select(users).where(
+    users.c.key.in_(sa.bindparam("keys", expanding=True)),
+    users.c.collection_key + 0 == sa.bindparam("collection"),
+)
+
 
 def insert(connection: sa.Connection, collection: Collection, user_id: str) -> None:
     """Make a user without faces. Raises Conflict when the id is taken."""
@@ -33,8 +39,10 @@ def find(connection: sa.Connection, collection: Collection, user_id: str) -> Use
 
 def of_keys(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> dict[RowKey, User]:
     """The users of these rows that still exist, by key."""
-    query = sa.select(users).where(users.c.key.in_(keys), users.c.collection_key == collection.key)
-    return {RowKey(row.key): _user(row) for row in connection.execute(query)}
+    if not keys:
+        return {}
+    rows = connection.execute(_OF_KEYS, {"collection": collection.key, "keys": keys})
+    return {RowKey(row.key): _user(row) for row in rows}
 
 
 def list_after(connection: sa.Connection, collection: Collection, after: str, limit: int) -> list[User]:
