@@ -3,7 +3,7 @@
 Two ways lead to the rows worth an exact look. *By codes*: the dot product of each row's codes with the
 probe's is taken, for several probes in one pass over memory; error bounds make the answer that of an
 exhaustive search. *By sketches* (see `sketch`): an eighth of the memory is read, and only rows whose sketch
-comes near have their codes looked at; a row that belongs to the answer is missed once in 30 000 times.
+comes near have their codes looked at; fewer than 1 in 10 000 rows that belong to the answer are missed.
 Which is the faster depends on dimension, number of probes and how near the least cosine wanted is to that of
 strangers: a sample of the sketches tells, with `_Costs`. Collections below SKETCH_FROM rows are scanned by
 codes always.

@@ -16,8 +16,11 @@ For a random direction o
 so that a hardly varies (standard deviation 0.21 / sqrt(D)), and a row needs no factor of its own: the
 variance c^2 (E a^2 - (E a)^2) is added instead. The rounded probe is g q + r with r across q, which adds
 |r|^2 / D.
+
 A row of cosine c or more is left out only where the sum of the three falls DEVIATIONS standard deviations
-below its mean; for a normal distribution that is 1 row in 30 000.
+below its mean: 1 row in 100 000 for the normal distribution that it has to all appearance. Rows and probes
+that share a direction share that part of the error too, which moves the mean: by a third of a deviation where
+strangers have a cosine of 0.5. Even then fewer than 1 in 10 000 are missed.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ SKETCH_DIMENSION = 128
 """Least dimension of which sketches are kept. Their error falls with the square root of the dimension: at 128
 they pay for the stricter thresholds only."""
 
-DEVIATIONS = 4.0
-"""See above. Rounding the rotation to bytes and the codes' own shape move the mean by less than a tenth."""
+DEVIATIONS = 4.3
+"""See above."""
 
 _STEP = 0.3352
 """Distance of 16 levels that round a standard normal component with the least mean square error (J. Max,
