@@ -24,7 +24,7 @@ SNAPSHOT_DIMENSION = 256
 at 512 dimensions it would be 704 bytes in the database and 588 in the snapshot."""
 
 CHECKED_AT_ONCE = 256 << 20
-"""Bytes of codes up to which a snapshot is checked before its use, which takes a tenth of a second. Others
+"""Bytes of mapped codes up to which they are checked before their use, which takes a tenth of a second. More
 are used at once, and checked beside the searches."""
 
 WORTH_WRITING = 0.01
@@ -80,7 +80,7 @@ class Archive:
         identity = self._identity(index)
         try:
             found = snapshot.read(self._folder, identity)
-            if found.code_bytes <= CHECKED_AT_ONCE:
+            if found.mapped_bytes <= CHECKED_AT_ONCE:
                 found.check_codes()
             if found.number > newest:
                 raise UnusableSnapshotError(f"it knows change {found.number}, the database only {newest}")
@@ -93,7 +93,7 @@ class Archive:
         index.adopt(found.segments, found.number)
         with self._names:
             self._saved.add(identity)
-        if found.code_bytes > CHECKED_AT_ONCE:
+        if found.mapped_bytes > CHECKED_AT_ONCE:
             self._later(lambda: self._check(index, found))
         return True
 

@@ -239,12 +239,12 @@ def test_codes_of_a_large_snapshot_are_checked_while_it_is_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(archive, "CHECKED_AT_ONCE", 0)
-    feed = ListFeed()
+    feed = ListFeed(dimension=256)
     feed.add(500)
     path = saved(tmp_path, feed)
     assert assert_right(tmp_path, feed) == []
     place = path.read_bytes().index(feed.rows[RowKey(77)][1].codes)
-    flip_a_bit(path, place, place + 128, 0)
+    flip_a_bit(path, place, place + 256, 0)
     store = open_store(tmp_path, feed)
     store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
     deadline = time.monotonic() + 60
@@ -259,12 +259,14 @@ def test_codes_of_a_large_snapshot_are_checked_while_it_is_in_use(
 
 
 def test_a_check_stops_when_the_store_is_closed(tmp_path: Path) -> None:
-    feed = ListFeed()
+    feed = ListFeed(dimension=256)
     feed.add(500)
     path = saved(tmp_path, feed)
     flip_a_bit(path, 3 * ALIGNMENT, 4 * ALIGNMENT, 0)
-    identity = Identity(feed.identity, KEY, FACE, 128)
-    snapshot.read(tmp_path, identity).check_codes(lambda: False)
+    identity = Identity(feed.identity, KEY, FACE, 256)
+    opened = snapshot.read(tmp_path, identity)
+    assert opened.mapped_bytes == 512 * 256
+    opened.check_codes(lambda: False)
     with pytest.raises(UnusableSnapshotError, match="codes"):
         snapshot.read(tmp_path, identity).check_codes()
 
