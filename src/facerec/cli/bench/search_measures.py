@@ -192,7 +192,8 @@ def _take_turn(store: Store, probes: Vectors, reader: Callable[[], float] | None
 
 def _found(store: Store, probes: Vectors, planted: NDArray[np.int64], asked: int) -> tuple[int, int]:
     """Probes, asked one by one, of which the first answer is the planted row; and how many were asked."""
-    count = min(asked, EXACT_PROBES) if store.exact else asked
+    # A gallery has no more probes than faces.
+    count = min(asked, EXACT_PROBES if store.exact else asked, len(probes))
     firsts = [store.search(probes[i : i + 1])[0, 0] for i in range(count)]
     return int(np.count_nonzero(firsts == planted[:count])), count
 
