@@ -55,6 +55,7 @@ class VectorStore(Protocol):
 
         Probes are of unit length. Sees every change up to `collection.change_number` at least. Cosines are
         those of the stored int8 codes; equal ones are ordered by key. An empty collection gives empty lists.
+        In a large collection a hit may be missed, fewer than 1 in 10 000 (docs/decisions/0008).
         Raises StorageError when the index cannot be read or caught up.
         """
 
