@@ -46,8 +46,20 @@ def decode(data: bytes, *, max_pixels: int, needed_side: int | None = None) -> P
     Raises InvalidImage for other formats and for broken or truncated files, and ImageTooLarge for more than
     `max_pixels` pixels or a side above 65 500, before memory is taken for the pixels.
     """
+    return decode_pixels(accepted_header(data, max_pixels=max_pixels), needed_side=needed_side)
+
+
+def accepted_header(data: bytes, *, max_pixels: int) -> Header:
+    """The header of an image that may be decoded; nothing is decoded yet. Raises as `decode` does for one
+    that may not.
+    """
     header = read_header(data)
     _check_size(header, max_pixels)
+    return header
+
+
+def decode_pixels(header: Header, *, needed_side: int | None = None) -> Picture:
+    """The picture of an accepted header; see `decode`. Raises InvalidImage for broken or truncated files."""
     if needed_side is None or header.format != "JPEG":
         return Picture(_decode(header, 1))
     picture = JpegPicture(header)
@@ -55,12 +67,10 @@ def decode(data: bytes, *, max_pixels: int, needed_side: int | None = None) -> P
     return picture
 
 
-def decoded_bytes(data: bytes, *, max_pixels: int) -> int:
-    """Bytes of all pixels of an image, by what its header announces: the most that a picture holds, but for a
-    JPEG that is decoded at two sizes, which may take a quarter more. Raises as `decode` does for a header.
+def decoded_bytes(header: Header) -> int:
+    """Bytes of all pixels of an image: the most that a picture holds, but for a JPEG that is decoded at two
+    sizes, which may take a quarter more.
     """
-    header = read_header(data)
-    _check_size(header, max_pixels)
     return header.width * header.height * 3
 
 

@@ -37,7 +37,7 @@ from facerec.engine.base import (
     Recognizer,
 )
 from facerec.engine.batching import Batcher
-from facerec.engine.decoding import decode, decoded_bytes
+from facerec.engine.decoding import accepted_header, decode_pixels, decoded_bytes
 from facerec.engine.pose import estimate_pose, name_points
 from facerec.engine.quality import assess
 from facerec.errors import FacerecError, Overloaded
@@ -139,11 +139,11 @@ class PackEngine:
         there is room for the picture; later steps are not refused.
         """
         with self._call(admit=True):
-            most = self._limits.max_pixels
-            claim = self._budget.enter(decoded_bytes(data, max_pixels=most))
+            header = accepted_header(data, max_pixels=self._limits.max_pixels)
+            claim = self._budget.enter(decoded_bytes(header))
             try:
                 with self._slot():
-                    picture = decode(data, max_pixels=most, needed_side=math.ceil(self._first_side))
+                    picture = decode_pixels(header, needed_side=math.ceil(self._first_side))
             except BaseException:
                 self._budget.leave(claim)
                 raise
