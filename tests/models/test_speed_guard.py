@@ -1,14 +1,14 @@
 """Nothing has become half as slow again: processor time beside that of a fixed reference.
 
-Neither wall time nor the speed of the machine matters: work and reference take turns, processor time leaves
-out what else the machine does, and the median of the rounds has to stay under a bound: 1.45 times the ratio
-that a processor with AVX-512 VNNI has. What the figures are `facerec bench` tells.
+Neither wall time nor the speed of the machine matters: work and reference take turns, and processor time
+leaves out what else the machine does. What little others add, to caches and memory, the least of the rounds
+has not. The ratio of the two has to stay under 1.45 times that of a processor with AVX-512 VNNI. What the
+figures are `facerec bench` tells.
 """
 
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +29,10 @@ from facerec.vectors.embedded import EmbeddedStore
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 5
-SMALL = {"int8": 1.1, "f32": 1.95}
+ROUNDS = 6
+SMALL = {"int8": 1.05, "f32": 1.9}
 """Most times as long as the reference, by the precision of the networks."""
-PHOTOS = {"int8": 1.3, "f32": 1.85}
+PHOTOS = {"int8": 1.25, "f32": 1.8}
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
@@ -41,10 +41,10 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def median_ratio(work: Callable[[], float], reference: Callable[[], float]) -> float:
-    """Median of the ratios of two that give seconds, taking turns; a round before the first warms up."""
-    ratios = [work() / reference() for _ in range(ROUNDS + 1)]
-    return statistics.median(ratios[1:])
+def least_ratio(work: Callable[[], float], reference: Callable[[], float]) -> float:
+    """Ratio of the least of some rounds of two that give seconds, taking turns; the first warms up."""
+    rounds = [(work(), reference()) for _ in range(ROUNDS + 1)][1:]
+    return min(own for own, _ in rounds) / min(other for _, other in rounds)
 
 
 def repeated(times: int, work: Callable[[], object]) -> Callable[[], float]:
@@ -73,8 +73,8 @@ def test_the_engine_beside_matrix_products(scrfd_pack: Path, shared: Path, preci
         look([*small[:4], *photos])
     chosen = {choice.precision for choice in networks.choices.values()}
     bound = "int8" if chosen == {"int8"} else "f32"
-    slow = median_ratio(repeated(1, lambda: look(small)), repeated(10, kernel.run))
-    slow_photos = median_ratio(repeated(1, lambda: look(photos)), repeated(5, kernel.run))
+    slow = least_ratio(repeated(1, lambda: look(small)), repeated(10, kernel.run))
+    slow_photos = least_ratio(repeated(1, lambda: look(photos)), repeated(5, kernel.run))
     engine.close()
     assert slow < SMALL[bound]
     assert slow_photos < PHOTOS[bound]
@@ -91,9 +91,9 @@ def test_a_search_beside_reading_memory(tmp_path: Path) -> None:
         for probe in probes:
             store.search(gallery.collection, EntityKind.FACE, probe[None], limit=10, min_cosine=0.3)
 
-    slow = median_ratio(repeated(1, search), repeated(len(probes), memory.max))
+    slow = least_ratio(repeated(1, search), repeated(len(probes), memory.max))
     store.close()
-    assert slow < 5
+    assert slow < 5.5
 
 
 def test_a_request_beside_steps_of_the_interpreter(tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_a_request_beside_steps_of_the_interpreter(tmp_path: Path) -> None:
                     pytest.skip("this system does not tell the processor time of another process")
                 return after - before
 
-            slow = median_ratio(ask, repeated(10, lambda: sum(number * number for number in range(100_000))))
-    assert slow < 8
+            slow = least_ratio(ask, repeated(10, lambda: sum(number * number for number in range(100_000))))
+    assert slow < 7.5
