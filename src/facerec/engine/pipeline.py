@@ -49,7 +49,7 @@ ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
 MARGIN = 0.8
 """A face is looked at where its box's shorter side has at least this many times the pixels of a crop's side:
 a pixel of the picture for each of the crop. More change nothing: of six photographs of one person the cosines
-with each other are the same, within 0.01 and in no one direction, from 1 to 10 pixels for one."""
+with each other are the same, within 0.02 and in no one direction, from 1 to 10 pixels for one."""
 
 DETAIL = 1.5
 """Longer side of a picture as it is decoded at first, by that of what the detector looks at, at least. It
