@@ -31,6 +31,8 @@ class Processor:
     """LLVM's name of the model: haswell. Empty: any of the architecture."""
     features: frozenset[str]
     """Instruction sets beyond those of the architecture: avx2, avx512vnni, dotprod."""
+    missing: frozenset[str] = frozenset()
+    """Instruction sets that the model has but this one does not: a virtual machine may hide some."""
 
     @property
     def architecture(self) -> str:
@@ -42,7 +44,8 @@ def this_processor() -> Processor:
     """The processor this runs on."""
     found = llvm.get_host_cpu_features()
     features = frozenset(feature for feature, present in found.items() if present)
-    return Processor(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+    missing = frozenset(found) - features
+    return Processor(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, missing)
 
 
 class Function:
@@ -199,11 +202,13 @@ def _optimized(processor: Processor, function: Function, declarations: str) -> t
     """The optimized module, and the machine that it is for."""
     module = llvm.parse_assembly(declarations + function.text())
     module.triple = processor.triple
-    features = ",".join(f"+{feature}" for feature in sorted(processor.features))
-    # Where a processor has 512 bits, the kernels are worth their lower clock: they do nothing else.
-    wide = ",-prefer-256-bit" if "avx512f" in processor.features else ""
+    features = [f"+{feature}" for feature in sorted(processor.features)]
+    features += [f"-{feature}" for feature in sorted(processor.missing)]
+    if "avx512f" in processor.features:
+        # Where a processor has 512 bits, the kernels are worth their lower clock: they do nothing else.
+        features.append("-prefer-256-bit")
     machine = llvm.Target.from_triple(processor.triple).create_target_machine(
-        cpu=processor.name, features=features + wide, opt=_OPTIMIZATION
+        cpu=processor.name, features=",".join(features), opt=_OPTIMIZATION
     )
     module.data_layout = str(machine.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=_OPTIMIZATION)

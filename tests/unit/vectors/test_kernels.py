@@ -165,3 +165,13 @@ def test_sketches_below_a_cut_are_found(words: int, name: str) -> None:
 )
 def test_each_kind_of_processor_gets_its_own_instructions(processor: Processor, instruction: str) -> None:
     assert f"\t{instruction}" in assembler_of(512, processor).replace("{vex} ", "")
+
+
+def test_what_a_virtual_machine_hides_is_not_used() -> None:
+    whole = Processor(LINUX, "haswell", frozenset())
+    assert "ymm" in assembler_of(512, whole)
+    hidden = Processor(LINUX, "haswell", frozenset(), missing=frozenset({"avx", "avx2", "popcnt", "bmi"}))
+    text = assembler_of(512, hidden)
+    assert not any(name in text for name in ("ymm", "vp", "popcnt", "tzcnt"))
+    here = this_processor()
+    assert not here.features & here.missing
