@@ -224,7 +224,7 @@ def flip_a_bit(path: Path, start: int, end: int, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_snapshot_with_a_flipped_bit_is_built_anew(tmp_path: Path, seed: int) -> None:
-    feed = ListFeed(dimension=(128, 256)[seed % 2])
+    feed = ListFeed(dimension=(64, 256)[seed % 2])
     feed.add(200)
     path = saved(tmp_path, feed)
     size = path.stat().st_size
