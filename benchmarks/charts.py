@@ -16,14 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 # Okabe and Ito's colours, which people who do not tell red from green tell apart too.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2",
     "#E69F00",
     "#009E73",
     "#D55E00",
     "#CC79A7",
     "#56B4E9",
-    "#F0E442",
 )
 GREY = "#999999"
 INK = "#222222"
@@ -31,10 +30,8 @@ STAGE_COLOURS = {
     "decoding": SKY,
     "detection network": BLUE,
     "around the detector": "#7FB2D6",
-    "quality and pose": YELLOW,
     "alignment": GREEN,
     "embedding network": ORANGE,
-    "rest": GREY,
 }
 WIDTH = 8.0
 """Inches; at DPI that is twice the width in which a page shows it."""
@@ -72,7 +69,7 @@ def draw_stages(results: Results) -> Figure | None:
     figure, panels = _figure(len(kinds), 1, height=1.0 + 1.75 * len(kinds))
     for axes, (name, title) in zip(panels, kinds, strict=True):
         rows = [
-            ("before", results.earlier[name]["stages"]),
+            ("before", results.stages_before(name)),
             ("float32", results.figures(f"{name}_f32").get("stages")),
             ("now", results.figures(name)["stages"]),
         ]

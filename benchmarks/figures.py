@@ -15,11 +15,6 @@ PRICED_PROCESSORS = 2
 PRICE_OF_AN_IMAGE = 0.001
 """US dollars that Rekognition asks for an image, the first million of a month."""
 ALBUM = 10_000
-JOINED = {
-    "around the detector": ("around the detector", "quality and pose"),
-    "alignment": ("alignment", "rest"),
-}
-"""Stages of before that are told as one now."""
 MARK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -49,11 +44,10 @@ def _stages(results: Results) -> str:
         now = results.figures(name).get("stages")
         if not now:
             continue
-        before = results.earlier[name]["stages"]
+        before = results.stages_before(name)
         cells = []
         for stage, ms in now.items():
-            old = sum(before.get(part, 0.0) for part in JOINED.get(stage, (stage,)))
-            cells.append(f"{old:.1f} → {ms:.1f}")
+            cells.append(f"{before[stage]:.1f} → {ms:.1f}")
         total = sum(before.values()), sum(now.values())
         lines.append((title, *cells, f"{total[0]:.1f} → {total[1]:.1f} ({total[0] / total[1]:.1f}×)"))
         stages = tuple(now)

@@ -10,6 +10,10 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 
 
+JOINED = {"quality and pose": "around the detector", "rest": "alignment"}
+"""Stages that were told apart before, and the ones that they are told with now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """All measurements that there are, by name, and the figures of before."""
@@ -28,6 +32,14 @@ class Results:
         for step in path:
             value = value.get(step) if isinstance(value, dict) else None
         return float(value) if isinstance(value, (int, float)) else None
+
+    def stages_before(self, name: str) -> dict[str, float]:
+        """Milliseconds a picture by stage, as they were before."""
+        stages: dict[str, float] = {}
+        for stage, ms in self.earlier[name]["stages"].items():
+            told = JOINED.get(stage, stage)
+            stages[told] = stages.get(told, 0.0) + ms
+        return stages
 
     def load(self, name: str, clients: int) -> dict[str, Any]:
         """The run of a service's measurement with so many clients; nothing where there is none."""
