@@ -38,9 +38,11 @@ def _vnni(bits: int) -> Dot:
     name = f"@llvm.x86.avx512.vpdpbusd.{bits}"
 
     def add(f: Function, total: str, codes: str, probe: str) -> str:
-        return f.value(f"call {sums} {name}({sums} {total}, {data} {codes}, {data} {probe})")
+        # Newer versions of LLVM take bytes here, and still understand the older ones' form.
+        words = [f.value(f"bitcast {data} {part} to {sums}") for part in (codes, probe)]
+        return f.value(f"call {sums} {name}({sums} {total}, {sums} {words[0]}, {sums} {words[1]})")
 
-    return Dot(lanes, 128, add, f"declare {sums} {name}({sums}, {data}, {data})")
+    return Dot(lanes, 128, add, f"declare {sums} {name}({sums}, {sums}, {sums})")
 
 
 def _arm() -> Dot:
