@@ -78,7 +78,7 @@ def draw_stages(results: Results) -> Figure | None:
     panels[-1].set_xlabel("milliseconds of processor time a picture")
     handles = [Patch(color=colour) for colour in STAGE_COLOURS.values()]
     figure.legend(
-        handles, list(STAGE_COLOURS), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+        handles, list(STAGE_COLOURS), loc="outside lower center", ncols=3, frameon=False, fontsize=9
     )
     return figure
 
@@ -93,7 +93,13 @@ def _stack(axes: Axes, rows: list[tuple[str, dict[str, float]]]) -> None:
             axes.barh(place, value, left=left, height=0.62, color=colour, edgecolor="white", linewidth=0.6)
             if value > 0.06 * longest:
                 axes.text(
-                    left + value / 2, place, f"{value:.1f}", ha="center", va="center", fontsize=8, color=INK
+                    left + value / 2,
+                    place,
+                    f"{value:.1f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if colour == BLUE else INK,
                 )
             left += value
         axes.text(left + 0.01 * longest, place, f"{left:.1f} ms", va="center", fontsize=10, color=INK)
