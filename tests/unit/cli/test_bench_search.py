@@ -104,7 +104,7 @@ def test_bench_search(facerec: Run) -> None:
     assert [(row["faces"], row["snapshots"]) for row in starts] == [
         (faces, policy) for faces in (1000, 12000) for policy in ("never", "always")
     ]
-    # The index of the larger one is kept.
-    assert starts[3]["bytes_a_face"] > starts[2]["bytes_a_face"] + 64
+    # The index of the larger one is kept, and what fills a database is not counted.
+    assert starts[2]["bytes_a_face"] + 64 < starts[3]["bytes_a_face"] < 500
     assert done.json["galleries"][0]["threshold"] == 0.3
     assert "from 1000 to" in facerec("bench", "search", "--faces", "10").err

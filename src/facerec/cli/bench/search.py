@@ -99,7 +99,7 @@ def bench_search(
             "share",
             "together, /s",
         ),
-        [tuple(asdict(one).values()) for one in searches],
+        [tuple((asdict(one) | {"found": f"{one.found:.4f}"}).values()) for one in searches],
         title=f"{used} threads, medians of {rounds} rounds",
     )
     if opened:
