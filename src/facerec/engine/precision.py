@@ -28,8 +28,13 @@ _INT8_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int
 _BF16_PRODUCTS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _CPUINFO = Path("/proc/cpuinfo")
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 20
-_LARGEST_TRIED = 1 << 26
-"""Bytes of the largest file that is tried out."""
+_COMPILATIONS = 3
+_LEAST_AGREEMENT = 0.85
+"""Least cosine between the outputs in int8 and in f32, for noise.
+
+OpenVINO 2026.4 now and then compiles IResNet-50's int8 form to one that answers with cosines of 0.6 to 0.75;
+compiled anew it is right (0.996).
+"""
 _FASTER = 1.1
 """Times as fast that int8 has to be, for its small loss of accuracy to be worth it."""
 
@@ -66,8 +71,8 @@ def open_in_precision(
     """Open a network in the precision that is wanted or best.
 
     wanted: "f32", "bf16", "int8", or "auto": int8 where the ranges are known, the processor multiplies int8,
-    and a trial of a few runs shows that it is faster; else bf16 where the processor has it; else f32. A large
-    network is not tried out: beside its int8 form the f32 one would take three times the memory.
+    and a trial of a few runs shows that it is faster; else bf16 where the processor has it; else f32. A
+    runtime that compiles the int8 form wrongly is found out by comparing answers.
     runtime, threads, parallel: see `open_session`.
 
     Raises what `open_session` raises; ConfigurationError for int8 without ranges, PackError for ranges that
@@ -107,10 +112,13 @@ def open_in_precision(
         return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
     if not instructions & _INT8_PRODUCTS:
         return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
-    session = opened(INT8, known.ranges)
-    if use.file.stat().st_size > _LARGEST_TRIED:
-        return session, chosen(INT8, "the processor multiplies int8; too large to be tried out in f32 too")
     rival = opened(F32)
+    for _ in range(_COMPILATIONS):
+        session = opened(INT8, known.ranges)
+        if agreement(session, rival, use) >= _LEAST_AGREEMENT:
+            break
+    else:
+        return rival, chosen(F32, "its int8 form answers otherwise than f32")
     after, before = compare_speed(session, rival, use)
     reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
     if after * _FASTER < before:
@@ -128,6 +136,20 @@ def processor_instructions() -> frozenset[str]:
     return frozenset(
         name for key, _, value in fields if key.strip() in ("flags", "Features") for name in value.split()
     )
+
+
+def agreement(one: Session, other: Session, use: NetworkUse) -> float:
+    """Cosine between all outputs of two forms of a network, for an image of coarse noise."""
+    count, channels, height, width = use.trial
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 7, 7, channels), np.uint8)
+    image = coarse[:, np.arange(height) * 7 // height][:, :, np.arange(width) * 7 // width]
+    planes = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)
+    first, second = (
+        np.concatenate([output.ravel() for output in session.run(planes if use.pixels is None else image)])
+        for session in (one, other)
+    )
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / lengths if lengths else 1.0
 
 
 def compare_speed(one: Session, other: Session, use: NetworkUse) -> tuple[float, float]:

@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from small_networks import residual_network
 
 from facerec.engine import precision
 from facerec.engine.activation_ranges import ActivationRanges, ranges_file, write_ranges
-from facerec.engine.precision import NetworkUse, compare_speed, open_in_precision, processor_instructions
+from facerec.engine.pixel_input import PixelInput
+from facerec.engine.precision import (
+    NetworkUse,
+    agreement,
+    compare_speed,
+    open_in_precision,
+    processor_instructions,
+)
 from facerec.engine.range_measurement import RecordingSession
 from facerec.engine.session import open_session
 from facerec.errors import ConfigurationError, PackError
+
+PIXELS = PixelInput("rgb", mean=0.0, std=255.0)
 
 
 @pytest.fixture
@@ -24,7 +35,7 @@ def use(tmp_path: Path) -> NetworkUse:
     file = tmp_path / "network.onnx"
     file.write_bytes(residual_network())
     return NetworkUse(
-        role="recognizer", file=file, pixels=None, input_shape=(1, 3, 16, 16), trial=(1, 3, 16, 16)
+        role="recognizer", file=file, pixels=PIXELS, input_shape=(1, 3, 16, 16), trial=(1, 3, 16, 16)
     )
 
 
@@ -49,7 +60,7 @@ def processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str) -> No
 
 def opened(use: NetworkUse, wanted: str) -> tuple[str, str]:
     session, choice = open_in_precision(use, wanted, runtime="openvino", threads=1, parallel=1)
-    assert session.run(np.zeros(use.trial, np.float32))[0].shape == (1, 8)
+    assert session.run(np.zeros((1, 16, 16, 3), np.uint8))[0].shape == (1, 8)
     assert choice.network == "network.onnx"
     return choice.precision, choice.reason
 
@@ -96,15 +107,16 @@ def test_auto_tries_both_and_takes_the_faster(
     assert chosen == ("int8" if after * 1.1 < before else "f32") or abs(after * 1.1 - before) < 0.02
 
 
-def test_auto_does_not_try_out_a_large_network(
+def test_auto_leaves_an_int8_form_that_answers_otherwise(
     use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert ranges.ranges
     processor(monkeypatch, tmp_path, "avx512_vnni")
-    monkeypatch.setattr(precision, "_LARGEST_TRIED", 1000)
+    # More than any two forms agree.
+    monkeypatch.setattr(precision, "_LEAST_AGREEMENT", 1.1)
     chosen, reason = opened(use, "auto")
-    assert chosen == "int8"
-    assert "too large to be tried out" in reason
+    assert chosen == "f32"
+    assert "answers otherwise than f32" in reason
 
 
 def test_damaged_ranges_are_an_error_of_the_pack(use: NetworkUse, ranges: ActivationRanges) -> None:
@@ -133,7 +145,7 @@ def test_times_are_those_of_the_sessions_in_order(use: NetworkUse) -> None:
         """The network, after a pause."""
 
         def __init__(self) -> None:
-            self.session = open_session(use.file, runtime="openvino", threads=1)
+            self.session = open_session(use.file, runtime="openvino", threads=1, pixels=PIXELS)
             self.input_names = self.session.input_names
             self.output_names = self.session.output_names
             self.input_shape = self.session.input_shape
@@ -142,6 +154,17 @@ def test_times_are_those_of_the_sessions_in_order(use: NetworkUse) -> None:
             time.sleep(0.05)
             return list(self.session.run(*inputs))
 
-    quick, slow = compare_speed(open_session(use.file, runtime="openvino", threads=1), Slow(), use)
+    quick_session = open_session(use.file, runtime="openvino", threads=1, pixels=PIXELS)
+    quick, slow = compare_speed(quick_session, Slow(), use)
     assert slow >= 50
     assert quick < slow
+
+
+def test_a_network_agrees_with_itself_and_not_with_another(use: NetworkUse, tmp_path: Path) -> None:
+    session = open_session(use.file, runtime="openvino", threads=1, pixels=PIXELS)
+    assert agreement(session, session, use) == pytest.approx(1)
+    model = onnx.load(use.file)
+    for weight in model.graph.initializer:
+        weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+    other = open_session(model.SerializeToString(), runtime="openvino", threads=1, pixels=PIXELS)
+    assert agreement(session, other, use) < 0.85
