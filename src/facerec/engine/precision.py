@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from facerec.engine.pixel_input import PixelInput
 from facerec.engine.quantized_network import Range
 from facerec.engine.reshaping import InputShape
 from facerec.engine.session import BF16, F32, INT8, on_graphics_card, open_session
-from facerec.errors import ConfigurationError
+from facerec.errors import ConfigurationError, PackError
 
+WRONG = "answers otherwise than in f32"
 AS_SET = "as set (FACEREC_PRECISION)"
 UNKNOWN_RANGES = "its activation ranges are not known: `facerec packs quantize` makes them"
 ON_CARD = "networks on a graphics card run in float32"
@@ -103,7 +104,10 @@ def open_in_precision(
                 f"FACEREC_PRECISION is int8, but the activation ranges of {use.file} are not known: make "
                 "them with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
             )
-        return opened(INT8, known.ranges), chosen(INT8, AS_SET)
+        session = _sound(lambda: opened(INT8, known.ranges), opened(F32), use)
+        if session is None:
+            raise PackError(f"{use.file} in int8 {WRONG}: set FACEREC_PRECISION=f32")
+        return session, chosen(INT8, AS_SET)
     if on_graphics_card(runtime):
         return opened(F32), chosen(F32, ON_CARD)
     instructions = processor_instructions()
@@ -113,17 +117,23 @@ def open_in_precision(
     if not instructions & _INT8_PRODUCTS:
         return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
     rival = opened(F32)
-    for _ in range(_COMPILATIONS):
-        session = opened(INT8, known.ranges)
-        if agreement(session, rival, use) >= _LEAST_AGREEMENT:
-            break
-    else:
-        return rival, chosen(F32, "its int8 form answers otherwise than f32")
+    session = _sound(lambda: opened(INT8, known.ranges), rival, use)
+    if session is None:
+        return rival, chosen(F32, f"its int8 form {WRONG}")
     after, before = compare_speed(session, rival, use)
     reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
     if after * _FASTER < before:
         return session, chosen(INT8, reason)
     return rival if fallback == F32 else opened(fallback), chosen(fallback, reason)
+
+
+def _sound(opened: Callable[[], Session], rival: Session, use: NetworkUse) -> Session | None:
+    """An int8 form that agrees with the f32 one, compiled anew if need be; None where it never does."""
+    for _ in range(_COMPILATIONS):
+        session = opened()
+        if agreement(session, rival, use) >= _LEAST_AGREEMENT:
+            return session
+    return None
 
 
 def processor_instructions() -> frozenset[str]:

@@ -116,7 +116,9 @@ def test_auto_leaves_an_int8_form_that_answers_otherwise(
     monkeypatch.setattr(precision, "_LEAST_AGREEMENT", 1.1)
     chosen, reason = opened(use, "auto")
     assert chosen == "f32"
-    assert "answers otherwise than f32" in reason
+    assert "answers otherwise than in f32" in reason
+    with pytest.raises(PackError, match="set FACEREC_PRECISION=f32"):
+        opened(use, "int8")
 
 
 def test_damaged_ranges_are_an_error_of_the_pack(use: NetworkUse, ranges: ActivationRanges) -> None:
