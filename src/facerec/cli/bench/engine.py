@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import cv2
 import typer
 
 from facerec.cli.bench.options import Sample, read_samples
@@ -64,7 +65,8 @@ def bench_engine(
         stack.callback(engine.close)
         contestants = {OURS: _contestant(samples, at_a_time, lambda data: _count_faces(engine, data))}
         if opened is not None:
-            contestants[opened.name] = _contestant(samples, peer_workers, opened.count_faces)
+            turn = _contestant(samples, peer_workers, opened.count_faces)
+            contestants[opened.name] = _with_all_threads(turn)
         note(f"{len(samples)} pictures, {rounds} rounds after one that warms up")
         turns = take_turns(contestants, len(samples), rounds)
         where = _measure_stages(settings, samples, rounds) if stages else None
@@ -108,6 +110,20 @@ def _contestant(
             return sum(map(one, samples))
         with ThreadPoolExecutor(workers) as pool:
             return sum(pool.map(one, samples))
+
+    return every
+
+
+def _with_all_threads(turn: Callable[[], int]) -> Callable[[], int]:
+    """A peer's turn, with OpenCV's threads as a peer finds them: our engine keeps OpenCV to one."""
+
+    def every() -> int:
+        ours = cv2.getNumThreads()
+        cv2.setNumThreads(-1)  # as many as there are processors
+        try:
+            return turn()
+        finally:
+            cv2.setNumThreads(ours)
 
     return every
 
