@@ -80,12 +80,14 @@ def open_in_precision(
     are damaged or of other weights.
     """
 
-    def opened(precision: str, ranges: Mapping[str, Range] | None = None) -> Session:
+    def opened(
+        precision: str, ranges: Mapping[str, Range] | None = None, at_a_time: int = parallel
+    ) -> Session:
         return open_session(
             use.file,
             runtime=runtime,
             threads=threads,
-            parallel=parallel,
+            parallel=at_a_time,
             input_shape=use.input_shape,
             pixels=use.pixels,
             precision=precision,
@@ -104,7 +106,7 @@ def open_in_precision(
                 f"FACEREC_PRECISION is int8, but the activation ranges of {use.file} are not known: make "
                 "them with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
             )
-        session = _sound(lambda: opened(INT8, known.ranges), opened(F32), use)
+        session = _sound(lambda: opened(INT8, known.ranges), opened(F32, at_a_time=1), use, parallel)
         if session is None:
             raise PackError(f"{use.file} in int8 {WRONG}: set FACEREC_PRECISION=f32")
         return session, chosen(INT8, AS_SET)
@@ -116,22 +118,25 @@ def open_in_precision(
         return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
     if not instructions & _INT8_PRODUCTS:
         return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
-    rival = opened(F32)
-    session = _sound(lambda: opened(INT8, known.ranges), rival, use)
+    rival = opened(F32, at_a_time=1)
+    session = _sound(lambda: opened(INT8, known.ranges), rival, use, parallel)
     if session is None:
-        return rival, chosen(F32, f"its int8 form {WRONG}")
+        return opened(F32), chosen(F32, f"its int8 form {WRONG}")
     after, before = compare_speed(session, rival, use)
     reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
     if after * _FASTER < before:
         return session, chosen(INT8, reason)
-    return rival if fallback == F32 else opened(fallback), chosen(fallback, reason)
+    return opened(fallback), chosen(fallback, reason)
 
 
-def _sound(opened: Callable[[], Session], rival: Session, use: NetworkUse) -> Session | None:
-    """An int8 form that agrees with the f32 one, compiled anew if need be; None where it never does."""
+def _sound(opened: Callable[[], Session], rival: Session, use: NetworkUse, parallel: int) -> Session | None:
+    """An int8 form that agrees with the f32 one, compiled anew if need be; None where it never does.
+
+    Runs one after the other take turns on the copies that a session may have for runs at a time.
+    """
     for _ in range(_COMPILATIONS):
         session = opened()
-        if agreement(session, rival, use) >= _LEAST_AGREEMENT:
+        if all(agreement(session, rival, use) >= _LEAST_AGREEMENT for _ in range(parallel)):
             return session
     return None
 

@@ -8,9 +8,11 @@ import math
 import os
 import sys
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -44,8 +46,11 @@ PRECISIONS = (F32, BF16, INT8)
 
 _OFTEN = 8
 """Runs at one size after which OpenVINO compiles a network for it."""
-_MOST_SHAPES = 8
-"""Most sizes that a network is compiled for; each takes memory for all its layers."""
+_MOST_COMPILED = 16
+"""Most times that a network is compiled for sizes, over all its copies; each takes memory for all its
+layers."""
+_LARGEST_COPIED = 32 * 2**20
+"""Most bytes of a network of which there is a copy for each run that goes on at a time."""
 _LARGEST_INPUT = 3 * 640 * 640
 """Most numbers in an input that a network is compiled for, for the same reason."""
 _MOST_COUNTED = 1000
@@ -130,7 +135,9 @@ def open_session(
 class _OpenVinoSession:
     """A network compiled by OpenVINO for this machine's processor.
 
-    As many runs as `parallel` go on at a time, one more waits.
+    As many runs as `parallel` go on at a time, each in its caller's thread; others wait for their turn. Each
+    has a copy of the network of its own: two callers of two copies are twice as fast as one, of one copy with
+    two streams 1.5 times. Of networks so large that copies would take much memory there is one.
 
     Where height and width may vary, as a detector's do, a network compiled for any size spends a fifth of its
     time on plans for the next size (SCRFD-500M at 384 and 160 pixels in turn: 8.9 ms, compiled for each size
@@ -140,87 +147,94 @@ class _OpenVinoSession:
     def __init__(
         self, name: str, content: bytes, shape: InputShape, threads: int, parallel: int, precision: str
     ) -> None:
-        self._openvino = _import("openvino")
+        openvino = _import("openvino")
         self._name = name
-        self._core = self._openvino.Core()
+        self._core = openvino.Core()
+        self._tensor = openvino.Tensor
+        streams = 1 if len(content) <= _LARGEST_COPIED else parallel
         self._options = {
-            "INFERENCE_NUM_THREADS": threads * parallel,
+            # Threads that keep to one processor wait for those of other networks there, while others idle.
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_NUM_THREADS": threads * streams,
             "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": parallel,
+            "NUM_STREAMS": streams,
             "PERFORMANCE_HINT": "LATENCY",
         }
         model = self._core.read_model(content)
-        compiled = self._core.compile_model(model, "CPU", self._options)
-        self._any_size = _Compiled(compiled, self._openvino.Tensor)
-        self._often: dict[tuple[int, ...], _Compiled] = {}
-        self._times_seen: Counter[tuple[int, ...]] = Counter()
-        self._counting = threading.Lock()
+        compiled = self._compile(model)
         self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
         self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
         self.input_shape = shape
-        specialises = len(self.input_names) == 1 and len(shape) == 4 and None in shape[2:]
+        self._seats: SimpleQueue[_Seat] = SimpleQueue()
+        for number in range(parallel):
+            copy = compiled if number == 0 or streams > 1 else self._compile(model)
+            self._seats.put(_Seat(copy.create_infer_request()))
+        specialises = streams == 1 and len(self.input_names) == 1 and len(shape) == 4 and None in shape[2:]
         self._model = model if specialises else None
+        self._most_shapes = max(_MOST_COMPILED // parallel, 1)
+        self._often: set[tuple[int, ...]] = set()
+        self._times_seen: Counter[tuple[int, ...]] = Counter()
+        self._counting = threading.Lock()
 
     def run(self, *inputs: NDArray[np.generic]) -> list[Floats]:
         """Run once; the outputs are copies, for the runtime's own memory is used again by the next run.
 
         Raises PackError when the network does not take the inputs.
         """
-        compiled = self._often.get(inputs[0].shape, self._any_size)
+        seat = self._seats.get()
         try:
-            outputs = compiled.run(inputs)
-            if self._model is not None and compiled is self._any_size:
-                self._count(self._model, inputs[0].shape)
-            return outputs
+            return self._run(self._request(seat, inputs[0].shape), inputs)
         except RuntimeError as error:
             raise _refused(self._name, inputs, error) from error
+        finally:
+            self._seats.put(seat)
 
-    def _count(self, model: Any, shape: tuple[int, ...]) -> None:
-        """Note a run of the network for any size; compile it for a shape that has come often enough."""
-        if len(self._often) >= _MOST_SHAPES or math.prod(shape) > _LARGEST_INPUT:
-            return
+    def _run(self, request: Any, inputs: tuple[NDArray[np.generic], ...]) -> list[Floats]:
+        # The request reads the arrays where they lie, so they are held until it is done. OpenVINO takes
+        # memory that it might write to, though it does not.
+        held = [np.require(array, requirements=("C", "W")) for array in inputs]
+        for position, array in enumerate(held):
+            request.set_input_tensor(position, self._tensor(array, shared_memory=True))
+        request.infer()
+        outputs = range(len(self.output_names))
+        return [np.array(request.get_output_tensor(position).data, np.float32) for position in outputs]
+
+    def _request(self, seat: _Seat, shape: tuple[int, ...]) -> Any:
+        """What runs inputs of this shape: compiled for it, where it has come often enough."""
+        special = seat.of_shape.get(shape)
+        if special is not None:
+            return special
+        if self._model is None or not self._comes_often(shape):
+            return seat.of_any_shape
+        fixed = self._model.clone()
+        fixed.reshape(list(shape))
+        seat.of_shape[shape] = self._compile(fixed).create_infer_request()
+        return seat.of_shape[shape]
+
+    def _comes_often(self, shape: tuple[int, ...]) -> bool:
+        """Count an input of this shape; whether the network is to be compiled for it."""
         with self._counting:
+            if shape in self._often:
+                return True
+            if len(self._often) >= self._most_shapes or math.prod(shape) > _LARGEST_INPUT:
+                return False
             if len(self._times_seen) > _MOST_COUNTED:
                 self._times_seen.clear()
             self._times_seen[shape] += 1
-            if self._times_seen[shape] != _OFTEN:
-                return
-            fixed = model.clone()
-            fixed.reshape(list(shape))
-        compiled = self._core.compile_model(fixed, "CPU", self._options)
-        self._often[shape] = _Compiled(compiled, self._openvino.Tensor)
+            if self._times_seen[shape] > _OFTEN:
+                self._often.add(shape)
+            return shape in self._often
+
+    def _compile(self, model: Any) -> Any:
+        return self._core.compile_model(model, "CPU", self._options)
 
 
-class _Compiled:
-    """A compiled network. Each thread that runs it borrows an infer request of its own.
+@dataclass(slots=True)
+class _Seat:
+    """One of the runs that may go on at a time."""
 
-    Tensors are set and read one by one: `infer`, which does both in Python, takes a tenth of a millisecond
-    more for a detector's nine outputs.
-    """
-
-    def __init__(self, compiled: Any, tensor: Any) -> None:
-        self._compiled = compiled
-        self._tensor = tensor
-        self._outputs = len(compiled.outputs)
-        self._idle: deque[Any] = deque()
-
-    def run(self, inputs: tuple[NDArray[np.generic], ...]) -> list[Floats]:
-        """Run once; copies of the outputs."""
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        try:
-            # The request reads the arrays where they lie, so they are held until it is done. OpenVINO takes
-            # memory that it might write to, though it does not.
-            held = [np.require(array, requirements=("C", "W")) for array in inputs]
-            for position, array in enumerate(held):
-                request.set_input_tensor(position, self._tensor(array, shared_memory=True))
-            request.start_async()
-            request.wait()
-            return [np.array(request.get_output_tensor(at).data, np.float32) for at in range(self._outputs)]
-        finally:
-            self._idle.append(request)
+    of_any_shape: Any
+    of_shape: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
 
 class _OnnxRuntimeSession:

@@ -33,7 +33,7 @@ class BareEngine:
 
         self._engine = open_engine(settings)
         self._operation = operation
-        self._workers = settings.threads + 1
+        self._workers = settings.threads
 
     @property
     def contract(self) -> EmbeddingContract:
