@@ -131,10 +131,9 @@ def test_int8_agrees_with_f32_on_single_faces(engines: tuple[Engine, Engine], sh
     pictures = sorted((shared / "data" / "lfw" / "images").rglob("*.jpg"))[::40]
     agreement = compare_faces(*engines, pictures, 2)
     assert agreement.faces >= len(pictures)
-    # Of faces in the background, which f32 itself is hardly sure of, one may fall below the threshold.
-    assert agreement.found >= agreement.faces - 1
+    assert agreement.found >= 0.98 * agreement.faces
     assert agreement.mean_cosine > 0.99
-    assert agreement.least_cosine > 0.9
+    assert agreement.least_cosine > 0.95
     # Otherwise it would be f32 twice.
     assert agreement.mean_cosine < 0.99999
 

@@ -326,7 +326,7 @@ def test_lfw_is_verified_as_well_as_the_reference_does(
         for tested in sorted(set(fold))
     ]
     accuracy = float(np.mean(np.concatenate(right)))
-    assert accuracy >= (0.991 if most_missed == 0 else 0.990)
+    assert accuracy >= (0.992 if most_missed == 0 else 0.990)
 
 
 def cosine(embeddings: dict[str, Floats], one: str, other: str) -> float:

@@ -46,7 +46,7 @@ from facerec.observability import current_request
 ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
 """What a caller asks for who wants to know all that can be known of a face."""
 
-MARGIN = 0.8
+MARGIN = 1.5
 """A face is looked at where its box's shorter side has at least this many times the pixels of a crop's side:
 a pixel of the picture for each of the crop. More change nothing: of six photographs of one person the cosines
 with each other are the same, within 0.02 and in no one direction, from 1 to 10 pixels for one."""

@@ -119,9 +119,7 @@ def test_shrinking_large_photos_changes_little(engine: Engine, shared: Path) -> 
         (same,) = engine.detect(whole)
         assert np.abs(same.box - found.box).max() < 0.05 * float((found.box[2:] - found.box[:2]).max())
         assert found.face.quality.brightness == pytest.approx(same.face.quality.brightness, abs=3)
-        # Judged where the recogniser looks: as a face of that many pixels, which shows less of its skin.
-        assert found.face.quality.sharpness == pytest.approx(same.face.quality.sharpness, abs=25)
-        assert found.face.quality.sharpness > 60
+        assert found.face.quality.sharpness == pytest.approx(same.face.quality.sharpness, abs=8)
         assert vector @ engine.embed(whole, [same])[0] > 0.95
         vectors.append(vector)
     assert min(float(one @ other) for one, other in pairwise(vectors)) > 0.45
@@ -206,7 +204,7 @@ def test_blur_and_darkness_show_in_the_quality(engine: Engine, lfw: list[Path]) 
     for path in lfw[:12]:
         picture = engine.decode(path.read_bytes())
         sharpness = [centred(picture, engine.detect(picture)).face.quality.sharpness]
-        for sigma in (0.7, 1.2, 2):
+        for sigma in (1, 2, 3):
             blurred = np.asarray(cv2.GaussianBlur(picture.pixels, (0, 0), sigma), np.uint8)
             sharpness.append(changed(engine, picture, blurred).face.quality.sharpness)
         assert all(after < before for before, after in pairwise(sharpness))
