@@ -30,9 +30,9 @@ from facerec.engine.landmarks import ShapePredictor, load_forest
 from facerec.engine.packs import dlib
 from facerec.engine.packs.dlib_onnx import recognizer_to_onnx
 from facerec.engine.packs.manifest import read_manifest
-from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.session import open_session
 from facerec.services.evaluation import cross_validate, operating_point
 
 RATES = (0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)

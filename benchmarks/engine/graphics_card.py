@@ -2,7 +2,7 @@
 whether the embeddings are the processor's.
 
     pip uninstall onnxruntime; pip install -e '.[gpu]'
-    python benchmarks/engine/graphics_card.py IMAGES [--pack PACK] [--runtime cuda] [--callers 64]
+    python benchmarks/engine/runtime/graphics_card.py IMAGES [--pack PACK] [--runtime cuda] [--callers 64]
 
 IMAGES: a folder of pictures with faces. Beside the runtime on the card, the same is measured with OpenVINO on
 the processor. `--runtime onnxruntime` takes the processor in the card's place, to try the script out.
@@ -23,9 +23,9 @@ from facerec.config import read_settings
 from facerec.engine.base import Engine, Floats
 from facerec.engine.packs.loading import find_pack, load_pack
 from facerec.engine.packs.manifest import read_manifest
-from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.session import open_session
 
 BATCHES = (1, 4, 16, 64, 128)
 ROUNDS = 5

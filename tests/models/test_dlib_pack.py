@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data as skimage_data
 
-from facerec.engine.activation_ranges import find_ranges
 from facerec.engine.alignment.dlib_chip import DlibChipAligner
 from facerec.engine.base import Pixels, Session
 from facerec.engine.detection.mmod import MmodDetector, score
 from facerec.engine.landmarks import ShapePredictor, load_forest
 from facerec.engine.packs import dlib
 from facerec.engine.packs.manifest import read_manifest
-from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer
-from facerec.engine.session import open_session
+from facerec.engine.runtime.activation_ranges import find_ranges
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.session import open_session
 
 CASES = json.loads((Path(__file__).parent / "fixtures" / "dlib_reference.json").read_text())
 

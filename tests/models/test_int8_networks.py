@@ -20,9 +20,9 @@ from PIL import Image
 from facerec.cli.pairs import read_pairs
 from facerec.cli.precision_cost import compare_faces, compare_verification
 from facerec.config import Settings, read_settings
-from facerec.engine.activation_ranges import find_ranges, ranges_file
 from facerec.engine.base import Engine
 from facerec.engine.packs.loading import load_pack
+from facerec.engine.runtime.activation_ranges import find_ranges, ranges_file
 from facerec.errors import ConfigurationError, PackError
 
 NETWORKS = ("scrfd_500m_bnkps", "mobilefacenet_128d")

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from facerec.engine.alignment.arcface import ArcFaceAligner
 from facerec.engine.base import Detections, Detector, Floats, Pixels
 from facerec.engine.detection import scrfd, yunet
-from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.session import open_session
 
 RUNTIMES = ("openvino", "onnxruntime")
 SIZES = (640, 160)

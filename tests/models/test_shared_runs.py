@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from facerec.config import Settings, read_settings
 from facerec.engine.base import Engine, Floats, Session
-from facerec.engine.graphics_card import FilledBatches
 from facerec.engine.packs.loading import load_pack, load_parts
 from facerec.engine.packs.manifest import read_manifest
 from facerec.engine.packs.networks import FixedNetworks
 from facerec.engine.pipeline import Limits, PackEngine
-from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
-from facerec.engine.session import open_session
+from facerec.engine.runtime.graphics_card import FilledBatches
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.session import open_session
 
 LIMITS = Limits(
     max_pixels=10**8, max_faces=100, max_batch=8, max_queue=64, max_decoded_bytes=1 << 28, workers=4

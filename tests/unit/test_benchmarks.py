@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facerec.cli.bench import peak
 from facerec.cli.bench.multiply_adds import multiply_adds
-from facerec.engine.session import open_session
+from facerec.engine.runtime.session import open_session
 from facerec.errors import PackError
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

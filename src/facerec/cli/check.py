@@ -20,7 +20,7 @@ from facerec.cli.demo import portrait
 from facerec.cli.output import AsJson, print_json, print_table, say
 from facerec.config import Settings, read_settings
 from facerec.engine.base import Engine
-from facerec.engine.graphics_card import CARD_RUNTIMES, card_name
+from facerec.engine.runtime.graphics_card import CARD_RUNTIMES, card_name
 from facerec.errors import ConfigurationError, FacerecError, InvalidImage
 
 PACKAGES = (
@@ -93,7 +93,7 @@ def _versions() -> dict[str, object]:
 def _processor(settings: Settings) -> dict[str, object]:
     """The processor's model and the instructions that matter, where the system tells them (Linux)."""
     # Imported here: it loads what reads networks, which takes a while.
-    from facerec.engine.precision import processor_instructions
+    from facerec.engine.runtime.precision import processor_instructions
 
     model, flags = platform.processor() or platform.machine(), processor_instructions()
     try:
@@ -112,7 +112,7 @@ def _processor(settings: Settings) -> dict[str, object]:
 def _runtime(wanted: str) -> str:
     """What runs the networks, and on which card. What is missing for it is told where the pack is opened."""
     # Imported here: it takes half a second that other commands need not wait for.
-    from facerec.engine.session import choose_runtime
+    from facerec.engine.runtime.session import choose_runtime
 
     try:
         chosen = choose_runtime(wanted)

@@ -175,8 +175,8 @@ def _show(name: str, folder: Path | None, manifest: str, contract: str | None, *
 
 def _misunderstood(folder: Path) -> list[str]:
     """What keeps a folder from being used as a pack, with a manifest or without; empty where nothing does."""
-    from facerec.engine.activation_ranges import find_ranges
     from facerec.engine.packs.loading import pack_manifest
+    from facerec.engine.runtime.activation_ranges import find_ranges
 
     try:
         manifest = pack_manifest(folder)

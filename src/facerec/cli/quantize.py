@@ -16,11 +16,11 @@ from facerec.cli.pairs import PairList, read_pairs
 from facerec.cli.pictures import at_once, pictures_in
 from facerec.cli.precision_cost import Agreement, Verification, compare_faces, compare_verification
 from facerec.config import Settings, read_settings
-from facerec.engine.activation_ranges import ActivationRanges, ranges_file, write_ranges
 from facerec.engine.packs.loading import find_pack, load_pack
 from facerec.engine.packs.manifest import sha256
 from facerec.engine.packs.networks import FixedNetworks, RecordingNetworks
-from facerec.engine.precision import compare_speed
+from facerec.engine.runtime.activation_ranges import ActivationRanges, ranges_file, write_ranges
+from facerec.engine.runtime.precision import compare_speed
 from facerec.errors import InvalidImage, InvalidParameter, PackError
 
 FEW_FACES = 50

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from facerec.domain import AgeRange, Attributes, Gender, Pose
 from facerec.engine.base import AttributeModel, Floats, Pixels, Session
 from facerec.engine.landmark_names import POINTS_68, POINTS_106
-from facerec.engine.session import open_session
+from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
 _MARGIN = 1.5

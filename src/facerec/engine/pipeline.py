@@ -36,10 +36,10 @@ from facerec.engine.base import (
     Pixels,
     Recognizer,
 )
-from facerec.engine.batching import Batcher
 from facerec.engine.decoding import accepted_header, decode_pixels, decoded_bytes
 from facerec.engine.pose import estimate_pose, name_points
 from facerec.engine.quality import assess
+from facerec.engine.runtime.batching import Batcher
 from facerec.errors import FacerecError, Overloaded
 from facerec.observability import current_request
 

@@ -48,7 +48,8 @@ def assess(image: Pixels, box: Floats) -> Quality:
     luma = cv2.cvtColor(cv2.resize(region, (REGION, REGION), interpolation=interpolation), cv2.COLOR_RGB2GRAY)
     mean, variance = _mean_and_variance(luma)
     _, detail = _mean_and_variance(cv2.Laplacian(luma, cv2.CV_16S, ksize=1))
-    brightness = 100.0 * (mean / 255.0) ** BRIGHTNESS_EXPONENT
+    # The mean of a white region comes out a last digit below 255.
+    brightness = 100.0 * (round(mean, 6) / 255.0) ** BRIGHTNESS_EXPONENT
     # Falls with every blur, unmoved by contrast.
     share = max(detail / (variance + NOISE_VARIANCE), BLURRED)
     sharpness = 100.0 * math.log(share / BLURRED) / math.log(SHARP / BLURRED)

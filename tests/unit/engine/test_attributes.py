@@ -9,7 +9,7 @@ from small_networks import constant_network, mean_network
 from facerec.engine.attributes import GenderAge, Landmarks68, Landmarks106, open_attribute_model
 from facerec.engine.base import Session
 from facerec.engine.landmark_names import POINTS_68, POINTS_106
-from facerec.engine.session import open_session
+from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
 BOXES = np.array([[100, 60, 140, 140], [10, 20, 60, 40]], np.float32)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_networks import constant_network, mean_network
 
-from facerec.engine.pixel_input import PixelInput
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
 RAW = PixelInput("rgb", mean=0, std=1)

@@ -10,7 +10,7 @@ from small_networks import constant_network, mean_network
 from facerec.engine.detection import yunet
 from facerec.engine.detection.scrfd import PIXELS, ScrfdDetector
 from facerec.engine.detection.yunet import YunetDetector
-from facerec.engine.session import open_session
+from facerec.engine.runtime.session import open_session
 from facerec.errors import PackError
 
 SIDE = 128

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from facerec.engine.session import open_session
+from facerec.engine.runtime.session import open_session
 
 ROWS, WIDTH, LAYERS = 1024, 512, 8
 """The reference: as many products of (ROWS, WIDTH) by (WIDTH, WIDTH), one after the other. A layer's

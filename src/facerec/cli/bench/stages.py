@@ -19,8 +19,8 @@ from facerec.config import Settings
 from facerec.engine.base import Engine, Floats, Session
 from facerec.engine.packs.loading import FAKE, find_pack, load_pack
 from facerec.engine.packs.networks import DETECTOR, RECOGNIZER, ServingNetworks
-from facerec.engine.precision import NetworkUse
-from facerec.engine.reshaping import reshape_input
+from facerec.engine.runtime.precision import NetworkUse
+from facerec.engine.runtime.reshaping import reshape_input
 from facerec.errors import PackError
 
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ import numpy as np
 from facerec.engine.base import Detections, Pixels, Session
 from facerec.engine.detection.heads import Heads
 from facerec.engine.detection.multiscale import Scales, fixed_canvas
-from facerec.engine.pixel_input import PixelInput
+from facerec.engine.runtime.pixel_input import PixelInput
 
 INPUT_SHAPE = (1, 3, None, None)
 """Input shape to open its files with, so that it can look at any size; some declare 640 x 640 only."""

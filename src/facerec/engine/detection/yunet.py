@@ -12,7 +12,7 @@ import numpy as np
 from facerec.engine.base import Detections, Pixels, Session
 from facerec.engine.detection.heads import Heads
 from facerec.engine.detection.multiscale import Scales, fixed_canvas
-from facerec.engine.pixel_input import PixelInput
+from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.errors import PackError
 
 INPUT_SHAPE = (1, 3, None, None)

@@ -39,11 +39,11 @@ from facerec.engine.packs.networks import (
 )
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
 from facerec.engine.pipeline import Limits, PackEngine, Parts
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.precision import NetworkUse
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
-from facerec.engine.reshaping import InputShape, input_shape
-from facerec.engine.session import on_graphics_card
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.precision import NetworkUse
+from facerec.engine.runtime.reshaping import InputShape, input_shape
+from facerec.engine.runtime.session import on_graphics_card
 from facerec.errors import PackError
 
 _DETECTOR_TRIAL = (1, 3, 320, 320)

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from facerec.config import Settings
 from facerec.engine.base import Session
-from facerec.engine.precision import NetworkUse, PrecisionChoice, open_in_precision
-from facerec.engine.quantized_network import Range
-from facerec.engine.range_measurement import RecordingSession
-from facerec.engine.session import F32, INT8, open_session
+from facerec.engine.runtime.precision import NetworkUse, PrecisionChoice, open_in_precision
+from facerec.engine.runtime.quantized_network import Range
+from facerec.engine.runtime.range_measurement import RecordingSession
+from facerec.engine.runtime.session import F32, INT8, open_session
 
 logger = logging.getLogger(__name__)
 

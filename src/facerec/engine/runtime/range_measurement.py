@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from facerec.engine.base import Floats, Session
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.quantized_network import Range, quantized_tensors
-from facerec.engine.reshaping import InputShape, first_input
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.quantized_network import Range, quantized_tensors
+from facerec.engine.runtime.reshaping import InputShape, first_input
+from facerec.engine.runtime.session import open_session
 from facerec.errors import PackError
 
 _OUTLIERS = 0.01

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from small_networks import mean_network, residual_network
 
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.precision import processor_instructions
-from facerec.engine.quantized_network import Range, quantize_network, quantized_tensors
-from facerec.engine.range_measurement import RecordingSession
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.precision import processor_instructions
+from facerec.engine.runtime.quantized_network import Range, quantize_network, quantized_tensors
+from facerec.engine.runtime.range_measurement import RecordingSession
+from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
 

@@ -13,18 +13,18 @@ import pytest
 from onnx import numpy_helper
 from small_networks import residual_network
 
-from facerec.engine import precision
-from facerec.engine.activation_ranges import ActivationRanges, ranges_file, write_ranges
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.precision import (
+from facerec.engine.runtime import precision
+from facerec.engine.runtime.activation_ranges import ActivationRanges, ranges_file, write_ranges
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.precision import (
     NetworkUse,
     agreement,
     compare_speed,
     open_in_precision,
     processor_instructions,
 )
-from facerec.engine.range_measurement import RecordingSession
-from facerec.engine.session import open_session
+from facerec.engine.runtime.range_measurement import RecordingSession
+from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
 PIXELS = PixelInput("rgb", mean=0.0, std=255.0)

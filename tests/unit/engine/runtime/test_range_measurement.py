@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from small_networks import residual_network
 
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.range_measurement import RecordingSession
-from facerec.engine.session import open_session
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.range_measurement import RecordingSession
+from facerec.engine.runtime.session import open_session
 from facerec.errors import PackError
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facerec.engine.activation_ranges import find_ranges
 from facerec.engine.base import Session
-from facerec.engine.pixel_input import PixelInput
-from facerec.engine.quantized_network import Range
-from facerec.engine.reshaping import InputShape
-from facerec.engine.session import BF16, F32, INT8, on_graphics_card, open_session
+from facerec.engine.runtime.activation_ranges import find_ranges
+from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.quantized_network import Range
+from facerec.engine.runtime.reshaping import InputShape
+from facerec.engine.runtime.session import BF16, F32, INT8, on_graphics_card, open_session
 from facerec.errors import ConfigurationError, PackError
 
 WRONG = "answers otherwise than in f32"

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from facerec.engine.quantized_network import Range
+from facerec.engine.runtime.quantized_network import Range
 from facerec.errors import PackError
 
 SUFFIX = ".ranges.toml"

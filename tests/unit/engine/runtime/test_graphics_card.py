@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from small_networks import frozen_network
 
 from facerec.engine.base import Floats
-from facerec.engine.graphics_card import CARD_RUNTIMES, FilledBatches, card_is_usable
-from facerec.engine.session import choose_runtime, on_graphics_card, open_session
+from facerec.engine.runtime.graphics_card import CARD_RUNTIMES, FilledBatches, card_is_usable
+from facerec.engine.runtime.session import choose_runtime, on_graphics_card, open_session
 from facerec.errors import ConfigurationError
 
 

@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 from small_networks import frozen_network
 
-from facerec.engine.reshaping import input_shape, reshape_input
+from facerec.engine.runtime.reshaping import input_shape, reshape_input
 from facerec.errors import PackError
 
 

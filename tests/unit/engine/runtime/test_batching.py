@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from facerec.engine.batching import Batcher
+from facerec.engine.runtime.batching import Batcher
 from facerec.errors import Cancelled, FacerecError, Overloaded
 from facerec.observability import RequestContext, request_context
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from facerec.engine.reshaping import first_input, input_shape
+from facerec.engine.runtime.reshaping import first_input, input_shape
 from facerec.errors import ConfigurationError, PackError
 
 _NAME = "facerec/pixels"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_networks import frozen_network, mean_network
 
-from facerec.engine.session import open_session
+from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
 RUNTIMES = ["openvino", "onnxruntime"]
@@ -182,7 +182,7 @@ def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 def test_the_runtimes_do_not_report_home(runtime: str, tmp_path: Path) -> None:
     """Both runtimes leave an id in the home folder when their telemetry starts."""
     program = (
-        "import sys; from facerec.engine.session import open_session;"
+        "import sys; from facerec.engine.runtime.session import open_session;"
         f"open_session(sys.stdin.buffer.read(), runtime={runtime!r}, threads=1);"
         "assert 'openvino_telemetry' not in sys.modules"
     )

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from facerec.engine.base import Floats, Session
-from facerec.engine.graphics_card import (
+from facerec.engine.runtime.graphics_card import (
     CARD_RUNTIMES,
     CUDA,
     TENSORRT,
@@ -30,10 +30,10 @@ from facerec.engine.graphics_card import (
     card_is_usable,
     open_on_card,
 )
-from facerec.engine.pixel_input import PixelInput, take_pixels
-from facerec.engine.quantized_network import Range, quantize_network
-from facerec.engine.reshaping import InputShape, reshape_input
-from facerec.engine.reshaping import input_shape as declared_shape
+from facerec.engine.runtime.pixel_input import PixelInput, take_pixels
+from facerec.engine.runtime.quantized_network import Range, quantize_network
+from facerec.engine.runtime.reshaping import InputShape, reshape_input
+from facerec.engine.runtime.reshaping import input_shape as declared_shape
 from facerec.errors import ConfigurationError, PackError
 
 _INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
@@ -88,7 +88,7 @@ def open_session(
     pixels: what the network takes of an image. With it the session takes images (N, height, width, 3) uint8
     RGB; `input_shape` is still that of the network's own input, channels first.
     precision: "f32"; "bf16", which computes products in bfloat16 where the processor has them, and in float32
-    elsewhere; or "int8", which needs `ranges` (see `facerec.engine.quantized_network`).
+    elsewhere; or "int8", which needs `ranges` (see `facerec.engine.runtime.quantized_network`).
 
     Raises PackError when the file is missing, damaged, can not take the shape or can not be quantised,
     ConfigurationError when the runtime is not installed or unknown, a graphics card is asked for and can not

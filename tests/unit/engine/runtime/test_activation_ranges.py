@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_networks import residual_network
 
-from facerec.engine.activation_ranges import (
+from facerec.engine.runtime.activation_ranges import (
     ActivationRanges,
     find_ranges,
     parse_ranges,
@@ -113,7 +113,7 @@ def test_a_failed_write_leaves_the_old_file(network: Path, monkeypatch: pytest.M
 
 
 def test_every_file_that_comes_with_facerec_is_sound() -> None:
-    files = list(resources.files("facerec.engine").joinpath("ranges").iterdir())
+    files = list(resources.files("facerec.engine.runtime").joinpath("ranges").iterdir())
     assert files
     for file in files:
         found = parse_ranges(file.read_text("utf-8"), file.name)
