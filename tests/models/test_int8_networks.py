@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,8 @@ NETWORKS = ("scrfd_500m_bnkps", "mobilefacenet_128d")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def settings(pack: Path, precision: str) -> Settings:
-    return read_settings(model_path=str(pack), precision=precision)
+def settings(pack: Path, precision: str, **others: object) -> Settings:
+    return read_settings(model_path=str(pack), precision=precision, **others)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +105,24 @@ def unbalance(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_int8_tells_people_apart_as_f32_does(engines: tuple[Engine, Engine], shared: Path) -> None:
+def test_int8_tells_people_apart_as_f32_does(scrfd_pack: Path, shared: Path) -> None:
+    """On LFW, looked at in three sizes: at any one of them chance moves the accuracy of f32 by 0.3 points."""
     pairs = read_pairs(shared / "data" / "lfw" / "pairs.csv")
-    measured = compare_verification(*engines, pairs, shared / "data" / "lfw" / "images", 2)
-    plain, coarse, mixed = measured.accuracies
+    measured = []
+    for size in (288, 304, 320):
+        exact, quantized = (
+            load_pack(scrfd_pack, settings(scrfd_pack, precision, detection_sizes=(size,)))
+            for precision in ("f32", "int8")
+        )
+        with closing(exact), closing(quantized):
+            images = shared / "data" / "lfw" / "images"
+            measured.append(compare_verification(exact, quantized, pairs, images, 2))
+    plain, coarse, mixed = np.mean([one.accuracies for one in measured], axis=0)
     assert plain > 0.99
     assert min(coarse, mixed) >= plain - 0.001
-    assert min(measured.tars[1:]) >= measured.tars[0] - 0.005
-    assert measured.faults() == []
+    plain, coarse, mixed = np.mean([one.tars for one in measured], axis=0)
+    assert min(coarse, mixed) >= plain - 0.005
+    assert [one.faults() for one in measured] == [[], [], []]
 
 
 def test_int8_finds_every_annotated_face(engines: tuple[Engine, Engine], shared: Path) -> None:

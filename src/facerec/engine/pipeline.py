@@ -46,10 +46,11 @@ from facerec.observability import current_request
 ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
 """What a caller asks for who wants to know all that can be known of a face."""
 
-MARGIN = 1.5
+MARGIN = 0.82
 """A face is looked at where its box's shorter side has at least this many times the pixels of a crop's side:
-a pixel of the picture for each of the crop. More change nothing: of six photographs of one person the cosines
-with each other are the same, within 0.02 and in no one direction, from 1 to 10 pixels for one."""
+a pixel of the picture for each of the crop, and for each that its quality is judged by. More change nothing:
+of six photographs of one person the cosines with each other are the same, within 0.02 and in no one
+direction, from 1 to 10 pixels for one."""
 
 DETAIL = 1.5
 """Longer side of a picture as it is decoded at first, by that of what the detector looks at, at least. It

@@ -11,18 +11,18 @@ from cv2.typing import MatLike
 from facerec.domain import DetectedFace, Quality, QualityFilter, Reason
 from facerec.engine.base import Floats, Picture, Pixels
 
-REGION = 112
-"""Side in pixels to which a face is resampled before it is judged: about the resolution of a recogniser's
-crop."""
+REGION = 56
+"""Side in pixels to which the inner face is resampled before it is judged: less than LFW's faces have of it,
+and than a face as small as a recogniser's crop, so that a face is judged alike from both sizes on."""
 INNER = 0.15
 """Share of the box left out on each side: hair and background are not the face."""
 BRIGHTNESS_EXPONENT = 0.6
 """Spreads the luma of well exposed skin (0.3 to 0.8 of full scale) over 49..87; black stays 0 and white
 100."""
-BLURRED, SHARP = 0.002, 0.2
+BLURRED, SHARP = 0.01, 1.3
 """Detail, the variance of the Laplacian over that of the luma, that counts as sharpness 0 and 100. On LFW the
-first percentile is 0.011 (37), the median 0.048 (69); a Gaussian blur of 2 pixels brings the median to 0.0065
-(26), one of 4 pixels to 0.003 (10)."""
+first percentile is 0.052 (34), the median 0.21 (63), the 99th 0.72 (88); a Gaussian blur of 2 pixels brings
+the median to 0.037 (27), one of 4 pixels to 0.013 (5)."""
 NOISE_VARIANCE = 25.0
 """Variance of luma (grey levels squared) under which a region is flat and its detail is noise."""
 

@@ -20,8 +20,6 @@ INPUT_SHAPE = (1, 3, None, None)
 PIXELS = PixelInput("bgr", mean=0.0, std=1.0)
 """What its networks take of an image."""
 
-_ENLARGED_TO = 320
-"""See `Scales`. In pictures of 250 pixels it misses faces of 10 to 16 pixels; enlarged to 320, none."""
 _LARGEST_EXPONENT = 10.0
 """Size of a box in strides is at most e to this: no number of a damaged network overflows."""
 
@@ -47,7 +45,7 @@ class YunetDetector:
         """
         self._session = session
         self._threshold = threshold
-        self._scales = Scales(sizes, nms, fixed_canvas(session.input_shape), _ENLARGED_TO)
+        self._scales = Scales(sizes, nms, fixed_canvas(session.input_shape))
         self._heads = Heads(kinds_of_score=2)
 
     def detect(self, image: Pixels) -> Detections:
