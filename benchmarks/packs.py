@@ -10,35 +10,7 @@ from pathlib import Path
 DETECTOR = "scrfd_500m_bnkps.onnx"
 RECOGNIZER = "mobilefacenet_128d.onnx"
 
-SMALL = f"""[pack]
-name = "scrfd_mobilefacenet"
-model_version = "9.1"
-licence = "test data"
-licence_url = ""
-commercial_use = false
-
-[detector]
-kind = "scrfd"
-file = "{DETECTOR}"
-threshold = 0.5
-nms = 0.4
-sizes = [640, 160]
-
-[alignment]
-kind = "arcface"
-size = 112
-
-[recognizer]
-kind = "onnx"
-file = "{RECOGNIZER}"
-colour = "rgb"
-mean = 127.5
-std = 128.0
-
-[calibration]
-knots = [[-1.0, 0.0], [0.0156, 5.0], [0.3477, 80.0], [0.4713, 99.0], [1.0, 100.0]]
-source = "facerec eval on LFW folds 1 and 2"
-"""
+SMALL = Path(__file__).with_name("small_pack.toml")
 
 
 def small_pack(models: Path, folder: Path) -> Path:
@@ -48,7 +20,7 @@ def small_pack(models: Path, folder: Path) -> Path:
         if not (models / name).is_file():
             raise SystemExit(f"{models / name} is not there; with PACK=FOLDER a pack of your own is measured")
         shutil.copyfile(models / name, folder / name)
-    (folder / "pack.toml").write_text(SMALL)
+    shutil.copyfile(SMALL, folder / "pack.toml")
     return folder
 
 

@@ -12,37 +12,6 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-SCRFD_PACK = """
-[pack]
-name = "scrfd_mobilefacenet"
-model_version = "9.1"
-licence = "test data"
-licence_url = ""
-commercial_use = false
-
-[detector]
-kind = "scrfd"
-file = "scrfd_500m_bnkps.onnx"
-threshold = 0.5
-nms = 0.4
-sizes = [640, 160]
-
-[alignment]
-kind = "arcface"
-size = 112
-
-[recognizer]
-kind = "onnx"
-file = "mobilefacenet_128d.onnx"
-colour = "rgb"
-mean = 127.5
-std = 128.0
-
-[calibration]
-knots = [[-1.0, 0.0], [0.0156, 5.0], [0.3477, 80.0], [0.4713, 99.0], [1.0, 100.0]]
-source = "facerec eval on LFW folds 1 and 2"
-"""
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -59,7 +28,7 @@ def scrfd_pack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scrfd_mobilefacenet")
     for name in ("scrfd_500m_bnkps.onnx", "mobilefacenet_128d.onnx"):
         (folder / name).symlink_to(shared / "models" / name)
-    (folder / "pack.toml").write_text(SCRFD_PACK)
+    (folder / "pack.toml").symlink_to(REPOSITORY / "benchmarks" / "small_pack.toml")
     return folder
 
 

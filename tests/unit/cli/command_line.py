@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from facerec.cli import main
+from facerec.engine.fake import draw
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,14 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         return Outcome(code if isinstance(code, int) else int(bool(code)), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(name="pictures")
+def three_pictures(tmp_path: Path) -> Path:
+    """Three faces in three pictures, one of which has none."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(draw("ann"))
+    (folder / "b.png").write_bytes(draw("ben", "cid"))
+    (folder / "c.png").write_bytes(draw())
+    return folder

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Run, command_line  # noqa: F401 - a fixture
+from command_line import Run, command_line, three_pictures  # noqa: F401 - fixtures
 
 from facerec.cli.bench.options import numbers
-from facerec.engine.fake import draw
 from facerec.errors import InvalidParameter
 from facerec.services.benchmark import (
     Turn,
@@ -21,18 +20,6 @@ from facerec.services.benchmark import (
     percentile,
     take_turns,
 )
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three faces in three pictures, one of which has none."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    (folder / "a.png").write_bytes(draw("ann"))
-    (folder / "b.png").write_bytes(draw("ben", "cid"))
-    (folder / "c.png").write_bytes(draw())
-    return folder
-
 
 # --- arithmetic
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Run, command_line  # noqa: F401 - a fixture
+from command_line import Run, command_line, three_pictures  # noqa: F401 - fixtures
 
 from facerec.bootstrap import open_service
 from facerec.cli.bench.gallery import fill_gallery
@@ -20,19 +20,8 @@ from facerec.cli.bench.load import Client, Operation, Requests, request_bytes
 from facerec.cli.bench.process import Process
 from facerec.cli.bench.server import loopback_address
 from facerec.config import read_settings
-from facerec.engine.fake import FakeEngine, draw
+from facerec.engine.fake import FakeEngine
 from facerec.errors import InvalidParameter
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three faces in three pictures, one of which has none."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    (folder / "a.png").write_bytes(draw("ann"))
-    (folder / "b.png").write_bytes(draw("ben", "cid"))
-    (folder / "c.png").write_bytes(draw())
-    return folder
 
 
 @pytest.mark.parametrize(
