@@ -126,3 +126,12 @@ access_keys = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("revoked_at", sa.Double),
 )
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("holder", sa.String(128), nullable=False),
+    # By the database's clock, so that machines whose clocks differ agree.
+    sa.Column("deadline", sa.Double, nullable=False),
+)
