@@ -25,6 +25,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── SignatureMismatch     a signature that this request, key and secret do not give
     │   └── SignatureExpired      a signature of another time
     ├── StorageError              the database or disk refused; nothing was changed
+    ├── UnreadableFile            an export or backup that is damaged, cut short or of a newer format
     ├── PackError                 a model pack is missing, damaged or unusable
     │   ├── LicenseNotAccepted    the pack's licence has to be accepted first
     │   └── DownloadFailed        a file of the pack cannot be fetched
@@ -128,6 +129,10 @@ class SignatureExpired(AccessDenied):
 
 class StorageError(FacerecError):
     """The database could not complete the change; nothing was changed."""
+
+
+class UnreadableFile(FacerecError):
+    """The file is no whole export or backup that this version reads."""
 
 
 class PackError(FacerecError):

@@ -76,6 +76,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.SignatureMismatch: WireError("InvalidSignatureException", 400, framework=True),
         errors.SignatureExpired: WireError("InvalidSignatureException", 400, framework=True),
         errors.StorageError: INTERNAL,
+        errors.UnreadableFile: INTERNAL,
         errors.PackError: INTERNAL,
         errors.LicenseNotAccepted: INTERNAL,
         errors.DownloadFailed: INTERNAL,
