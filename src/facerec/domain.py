@@ -219,6 +219,8 @@ class Collection:
     user_count: int
     change_number: int
     """Number of the last change to the collection; 0 for none."""
+    twin: CollectionKey | None = None
+    """The collection, which nobody finds by name, that has the same faces in another model's embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +246,8 @@ class Face:
     confidence: float
     model_version: str
     user_id: str | None
+    source: str | None = None
+    """Where the image lies (s3://bucket/key), where the request that stored the face named it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +260,8 @@ class NewFace:
     box: BoundingBox
     confidence: float
     embedding: QuantizedEmbedding
+    source: str | None = None
+    """Where the image lies, as in `Face`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +299,66 @@ class VectorChanges:
     """(N,), as in `QuantizedEmbedding`."""
     codes: Sequence[bytes] = ()
     """(N,), as in `QuantizedEmbedding`."""
+
+
+class MigrationObstacle(StrEnum):
+    """Why a face could not be given an embedding of another model."""
+
+    NO_REFERENCE = "NO_REFERENCE"
+    """Nothing says where its image lies."""
+    IMAGE_MISSING = "IMAGE_MISSING"
+    """There is no image where it should lie, or it may not be read."""
+    IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
+    """What lies there is no image, or too large a one."""
+    IMAGE_CHANGED = "IMAGE_CHANGED"
+    """The image has other bytes than the one that the face was indexed from."""
+    FACE_NOT_FOUND = "FACE_NOT_FOUND"
+    """The new model's detector finds no face where the old one's did."""
+    FACE_AMBIGUOUS = "FACE_AMBIGUOUS"
+    """It finds several there, and none of them is clearly the one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What both models answered to the same searches, as counts of searches."""
+
+    same_best: int = 0
+    """Both name the same face (or user) first."""
+    other_best: int = 0
+    """They name different ones first."""
+    old_alone: int = 0
+    """The old model alone names any."""
+    new_alone: int = 0
+    neither: int = 0
+    difference: float = 0.0
+    """Sum over `same_best` of the new model's similarity less the old one's, in points of 100."""
+    distance: float = 0.0
+    """Sum over `same_best` of the size of that difference."""
+
+    @property
+    def searches(self) -> int:
+        """All that were compared."""
+        return self.same_best + self.other_best + self.old_alone + self.new_alone + self.neither
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMigration:
+    """A collection on its way to another model, or arrived there while the old embeddings are kept.
+
+    old, new: the collections of both models. old_pack, new_pack: as in MODEL_PATH. images: where the images
+    lie, as it was said. started_at, finished_at: seconds since the epoch; finished_at None while the old
+    model answers. share: of the searches that the new model answers, 0 to 1.
+    """
+
+    old: CollectionKey
+    new: CollectionKey
+    old_pack: str
+    new_pack: str
+    images: str
+    started_at: float
+    finished_at: float | None
+    share: float
+    agreement: Agreement
 
 
 # --- what is answered ------------------------------------------------------------------------------

@@ -8,8 +8,20 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from facerec.domain import Collection, CollectionKey, EmbeddingContract
-from facerec.errors import AlreadyExists, NotFound
-from facerec.metastore.tables import collections, deletions, faces, tags, users
+from facerec.errors import AlreadyExists, InvalidParameter, NotFound
+from facerec.metastore.tables import (
+    collections,
+    deletions,
+    faces,
+    migration_failures,
+    model_migrations,
+    tags,
+    users,
+)
+
+HIDDEN = "~"
+"""What the name of a collection begins with that nobody finds: one with its twin's faces in the embeddings of
+another model. No client can give such a name."""
 
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
 _BY_NAME = sa.select(collections).where(collections.c.name == sa.bindparam("wanted"))
@@ -27,7 +39,9 @@ _COUNT = (
 def insert(
     connection: sa.Connection, *, name: str, contract: EmbeddingContract, created_at: float
 ) -> Collection:
-    """Make an empty collection for embeddings of `contract`. Raises AlreadyExists."""
+    """Make an empty collection for embeddings of `contract`. Raises AlreadyExists, InvalidParameter."""
+    if name.startswith(HIDDEN):
+        raise InvalidParameter(f"The collection id: {name} begins with {HIDDEN}, which stands for none.")
     try:
         connection.execute(
             collections.insert().values(
@@ -52,8 +66,12 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
 
     Raises NotFound.
     """
-    row = connection.execute(_BY_NAME_LOCKED if lock else _BY_NAME, {"wanted": name}).one_or_none()
-    if row is None:
+    query = _BY_NAME_LOCKED if lock else _BY_NAME
+    row = connection.execute(query, {"wanted": name}).one_or_none()
+    if row is None and lock:
+        # The row waited for may have given its name to its twin meanwhile: a new statement sees that one.
+        row = connection.execute(query, {"wanted": name}).one_or_none()
+    if row is None or name.startswith(HIDDEN):
         raise NotFound(f"The collection id: {name} does not exist")
     return _collection(row)
 
@@ -67,7 +85,11 @@ def list_after(connection: sa.Connection, after: int, limit: int) -> list[Collec
     """Up to `limit` collections with a key greater than `after`, oldest first."""
     query = (
         sa.select(collections)
-        .where(collections.c.key > after, collections.c.name.is_not(None))
+        .where(
+            collections.c.key > after,
+            collections.c.name.is_not(None),
+            collections.c.name.not_like(f"{HIDDEN}%"),
+        )
         .order_by(collections.c.key)
         .limit(limit)
     )
@@ -80,8 +102,10 @@ def count(connection: sa.Connection, key: CollectionKey, *, faces: int = 0, user
 
 
 def mark_deleted(connection: sa.Connection, key: CollectionKey) -> None:
-    """Take the collection's name away: from now on it cannot be found, and its name is free."""
-    connection.execute(collections.update().where(collections.c.key == key).values(name=None))
+    """Take the collection's name away, and its twin's: they cannot be found, and the name is free."""
+    twin = sa.select(collections.c.twin_key).where(collections.c.key == key)
+    doomed = [other for other in (key, connection.scalar(twin)) if other is not None]
+    connection.execute(collections.update().where(collections.c.key.in_(doomed)).values(name=None))
 
 
 def awaiting_removal(connection: sa.Connection) -> list[CollectionKey]:
@@ -100,6 +124,8 @@ def remove_some(connection: sa.Connection, key: CollectionKey, limit: int) -> bo
         limit -= removed.rowcount
         if limit <= 0:
             return False
+    for table in (migration_failures, model_migrations):
+        connection.execute(table.delete().where(table.c.new_key == key))
     connection.execute(collections.delete().where(collections.c.key == key))
     return True
 
@@ -115,4 +141,5 @@ def _collection(row: sa.Row[Any]) -> Collection:
         face_count=row.face_count,
         user_count=row.user_count,
         change_number=row.change_number,
+        twin=None if row.twin_key is None else CollectionKey(row.twin_key),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from facerec.domain import BoundingBox, Collection, EntityKind, Face, NewFace, RowKey
+from facerec.domain import BoundingBox, Collection, CollectionKey, EntityKind, Face, NewFace, RowKey
 from facerec.metastore import changes, collections
 from facerec.metastore.tables import faces, users
 
@@ -25,6 +25,7 @@ _SELECT = sa.select(
     faces.c.box,
     faces.c.confidence,
     users.c.user_id,
+    faces.c.source,
 ).select_from(faces.outerjoin(users, faces.c.user_key == users.c.key))
 
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
@@ -68,6 +69,7 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
                 "confidence": face.confidence,
                 "scale": face.embedding.scale,
                 "codes": face.embedding.codes,
+                "source": face.source,
             }
             for number, face in zip(numbers, new, strict=True)
         ],
@@ -150,11 +152,36 @@ def associate(connection: sa.Connection, keys: Sequence[RowKey], user: RowKey | 
 
 
 def delete(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> None:
-    """Delete faces of the collection, which have to exist and to be nobody's, under new change numbers."""
-    if keys:
-        connection.execute(faces.delete().where(faces.c.key.in_(keys)))
-        changes.remember_removal(connection, collection.key, EntityKind.FACE, keys)
-        collections.count(connection, collection.key, faces=-len(keys))
+    """Delete faces of the collection, which have to exist and to be nobody's, under new change numbers.
+
+    Those of the same ids in the collection's twin go with them, whoever's they are there.
+    """
+    if not keys:
+        return
+    if collection.twin is not None:
+        _delete(connection, collection.twin, list(in_twin(connection, collection, keys).values()))
+    _delete(connection, collection.key, keys)
+
+
+def in_twin(
+    connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]
+) -> dict[RowKey, RowKey]:
+    """Keys of the faces of the same ids in the collection's twin, by the keys of the collection's own."""
+    twins = faces.alias()
+    found = connection.execute(
+        sa.select(faces.c.key, twins.c.key).where(
+            faces.c.key.in_(keys),
+            twins.c.collection_key == collection.twin,
+            twins.c.face_id == faces.c.face_id,
+        )
+    )
+    return {RowKey(own): RowKey(other) for own, other in found}
+
+
+def _delete(connection: sa.Connection, collection: CollectionKey, keys: Sequence[RowKey]) -> None:
+    connection.execute(faces.delete().where(faces.c.key.in_(keys)))
+    changes.remember_removal(connection, collection, EntityKind.FACE, keys)
+    collections.count(connection, collection, faces=-len(keys))
 
 
 def _binary(face_ids: Iterable[str]) -> list[bytes]:
@@ -173,7 +200,7 @@ def _binary(face_ids: Iterable[str]) -> list[bytes]:
 def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -> list[tuple[int, Face]]:
     """The faces of rows of `_SELECT`, each with its change number."""
     numbered = []
-    for key, number, face_id, image_id, external_image_id, box, confidence, user_id in rows:
+    for key, number, face_id, image_id, external_image_id, box, confidence, user_id, source in rows:
         left, top, width, height = _BOX.unpack(box)
         face = Face(
             key=RowKey(key),
@@ -184,6 +211,7 @@ def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -
             confidence=confidence,
             model_version=collection.model_version,
             user_id=user_id,
+            source=source,
         )
         numbered.append((number, face))
     return numbered

@@ -41,6 +41,8 @@ collections = sa.Table(
     sa.Column("face_count", sa.BigInteger, nullable=False),
     sa.Column("user_count", sa.BigInteger, nullable=False),
     sa.Column("change_number", sa.BigInteger, nullable=False),
+    # The collection with the same faces in another model's embeddings: deletions reach it too.
+    sa.Column("twin_key", _Key),
     sqlite_autoincrement=True,
 )
 
@@ -75,6 +77,8 @@ faces = sa.Table(
     sa.Column("user_key", _Key, sa.ForeignKey("users.key")),
     sa.Column("scale", sa.Double, nullable=False),
     sa.Column("codes", sa.LargeBinary, nullable=False),
+    # Where the image lies that the face was found in (s3://bucket/key), if the request named it.
+    sa.Column("source", sa.String(255)),
     sa.UniqueConstraint("collection_key", "face_id"),
     sa.Index(None, "collection_key", "number"),
     sa.Index(None, "collection_key", "image_id"),
@@ -134,4 +138,37 @@ leases = sa.Table(
     sa.Column("holder", sa.String(128), nullable=False),
     # By the database's clock, so that machines whose clocks differ agree.
     sa.Column("deadline", sa.Double, nullable=False),
+)
+
+model_migrations = sa.Table(
+    "model_migrations",
+    metadata,
+    sa.Column("new_key", _Key, sa.ForeignKey("collections.key"), primary_key=True, autoincrement=False),
+    # No foreign key: the old collection may be gone once the migration is finished.
+    sa.Column("old_key", _Key, nullable=False),
+    # As in MODEL_PATH: names or folders of packs.
+    sa.Column("old_pack", sa.Text, nullable=False),
+    sa.Column("new_pack", sa.Text, nullable=False),
+    sa.Column("images", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    # Share of searches, 0 to 1, that the new model answers; what both models answered to them, as counts.
+    sa.Column("share", sa.Double, nullable=False),
+    sa.Column("same_best", sa.BigInteger, nullable=False),
+    sa.Column("other_best", sa.BigInteger, nullable=False),
+    sa.Column("old_alone", sa.BigInteger, nullable=False),
+    sa.Column("new_alone", sa.BigInteger, nullable=False),
+    sa.Column("neither", sa.BigInteger, nullable=False),
+    # Sums over those with the same best: the new model's similarity less the old one's, and its size.
+    sa.Column("difference", sa.Double, nullable=False),
+    sa.Column("distance", sa.Double, nullable=False),
+)
+
+migration_failures = sa.Table(
+    "migration_failures",
+    metadata,
+    sa.Column("new_key", _Key, sa.ForeignKey("model_migrations.new_key"), primary_key=True),
+    sa.Column("face_key", _Key, primary_key=True, autoincrement=False),
+    sa.Column("reason", sa.String(32), nullable=False),
+    sqlite_with_rowid=False,
 )
