@@ -54,7 +54,7 @@ def _engine(inputs: Inputs) -> Iterator[Measurement]:
     bench = ("facerec", "bench", "engine", "--json", "--stages")
     small = ("--pack", str(inputs.small))
     lfw = ("--images", str(inputs.images), "--limit", "10" if inputs.quick else "300")
-    photos = ("--images", str(inputs.photos), *(("--limit", "4") if inputs.quick else ()))
+    photos = ("--images", str(inputs.photos), *(("--limit", "4") if inputs.quick else ("--passes", "5")))
     rounds = ("--rounds", "1" if inputs.quick else "5")
     beside = (*rounds, "--peer", "insightface")
     f32 = {"FACEREC_PRECISION": "f32"}

@@ -96,6 +96,9 @@ def test_bench_engine(facerec: Run, pictures: Path) -> None:
     assert done.json["images_per_second"] == by_round[1]
     assert "ratio" not in done.json
 
+    twice = facerec("bench", "engine", "--images", pictures, "--rounds", 1, "--passes", 2, "--json").json
+    assert (twice["images"], twice["passes"], twice["faces"]) == (3, 2, 3)
+
     fewer = facerec("bench", "engine", "--images", pictures, "--limit", 1, "--rounds", 1)
     assert fewer.code == 0, fewer.err
     assert "images 1" in fewer.out

@@ -111,6 +111,13 @@ def test_small_images_are_enlarged_a_little_and_not_looked_at_twice_alike(
     assert spotter.looked == [(canvas, canvas) for canvas in looked]
 
 
+def test_a_small_image_is_looked_at_again_where_nothing_was_found() -> None:
+    spotter = Spotter(least=20, most=150)
+    faces = Scales((160, 640), 0.4).detect(square(320, 320, 10, 10, 250), spotter)
+    assert spotter.looked == [(320, 320), (160, 160)]
+    np.testing.assert_allclose(faces.boxes, [[10, 10, 260, 260]], atol=2)
+
+
 def test_an_image_of_a_canvas_s_size_is_seen_as_it_is() -> None:
     image = np.random.default_rng(3).integers(0, 256, (250, 256, 3), dtype=np.uint8)
     seen = view(image, 256, None)

@@ -45,6 +45,10 @@ def bench_engine(
         ),
     ] = 1,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most pictures.")] = 1000,
+    passes: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Times over the pictures in a round: more where they are few."),
+    ] = 1,
     stages: Annotated[
         bool, typer.Option(help="Tell also where the time goes, and what the machine could do at best.")
     ] = False,
@@ -57,6 +61,7 @@ def bench_engine(
     settings = read_settings(**({"model_path": pack} if pack else {}))
     # The largest first: no processor shall idle at the end of a turn while another is at work on a large one.
     samples = sorted(read_samples(images, limit), key=lambda sample: len(sample.data), reverse=True)
+    work = [sample for sample in samples for _ in range(passes)]
     at_a_time = workers or settings.threads
     with contextlib.ExitStack() as stack:
         # The peer may print what it likes; standard output is for the figures.
@@ -64,21 +69,23 @@ def bench_engine(
         opened = stack.enter_context(open_peer(peer, settings)) if peer else None
         engine = _open_engine(settings)
         stack.callback(engine.close)
-        contestants = {OURS: _contestant(samples, at_a_time, lambda data: _count_faces(engine, data))}
+        ours, its = (stack.enter_context(ThreadPoolExecutor(count)) for count in (at_a_time, peer_workers))
+        contestants = {OURS: _contestant(work, ours, lambda data: _count_faces(engine, data))}
         if opened is not None:
-            turn = _contestant(samples, peer_workers, opened.count_faces)
+            turn = _contestant(work, its, opened.count_faces)
             contestants[opened.name] = _with_all_threads(turn)
-        note(f"{len(samples)} pictures, {rounds} rounds after one that warms up")
-        turns = take_turns(contestants, len(samples), rounds)
+        note(f"{len(work)} pictures, {rounds} rounds after one that warms up")
+        turns = take_turns(contestants, len(work), rounds)
         where = _measure_stages(settings, samples, rounds) if stages else None
     setting = {
         "pack": engine.contract.pack,
         "images": len(samples),
+        "passes": passes,
         "rounds": rounds,
         "threads": settings.threads,
         "workers": at_a_time,
     }
-    figures = _figures(turns[OURS], turns[opened.name] if opened else None)
+    figures = _figures(turns[OURS], turns[opened.name] if opened else None, passes)
     if as_json:
         beside = {"peer": opened.name, "peer_workers": peer_workers} if opened else {}
         print_json({**setting, **beside, **figures, **(_stage_figures(where) if where else {})})
@@ -96,9 +103,12 @@ def _open_engine(settings: Settings) -> Engine:
 
 
 def _contestant(
-    samples: Sequence[Sample], workers: int, count_faces: Callable[[bytes], int]
+    work: Sequence[Sample], pool: ThreadPoolExecutor, count_faces: Callable[[bytes], int]
 ) -> Callable[[], int]:
-    """What looks at all pictures, `workers` at a time, and gives the number of faces."""
+    """What looks at all pictures, in the threads of a pool, and gives the number of faces.
+
+    The threads stay from turn to turn as a service's do: new ones fetch their memory anew.
+    """
 
     def one(sample: Sample) -> int:
         try:
@@ -106,13 +116,7 @@ def _contestant(
         except InvalidImage as error:
             raise InvalidImage(f"{sample.name}: {error.message}") from error
 
-    def every() -> int:
-        if workers == 1:
-            return sum(map(one, samples))
-        with ThreadPoolExecutor(workers) as pool:
-            return sum(pool.map(one, samples))
-
-    return every
+    return lambda: sum(pool.map(one, work))
 
 
 def _with_all_threads(turn: Callable[[], int]) -> Callable[[], int]:
@@ -135,19 +139,19 @@ def _count_faces(engine: Engine, data: bytes) -> int:
     return len(engine.embed(picture, engine.detect(picture)))
 
 
-def _figures(ours: Sequence[Turn], peers: Sequence[Turn] | None) -> dict[str, object]:
-    """Medians, faces of a round, and the figures of each round."""
+def _figures(ours: Sequence[Turn], peers: Sequence[Turn] | None, passes: int) -> dict[str, object]:
+    """Medians, faces of the pictures, and the figures of each round."""
     figures: dict[str, object] = {
         "images_per_second": round(median_rate(ours), 2),
         "processor_ms": round(median_processor_ms(ours), 3),
-        "faces": ours[-1].result,
+        "faces": ours[-1].result // passes,
     }
     by_round: list[dict[str, float]] = [{"images_per_second": round(turn.rate, 2)} for turn in ours]
     if peers is not None:
         figures |= {
             "peer_images_per_second": round(median_rate(peers), 2),
             "peer_processor_ms": round(median_processor_ms(peers), 3),
-            "peer_faces": peers[-1].result,
+            "peer_faces": peers[-1].result // passes,
             "ratio": round(median_ratio(ours, peers), 3),
         }
         for row, turn, other in zip(by_round, ours, peers, strict=True):
