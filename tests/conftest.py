@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from postgres_server import PostgresServer
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -49,3 +51,29 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             server.kill()
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the tests of a session share: each has databases of its own in it."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address (DATABASE_URL) of an empty PostgreSQL database of one test."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """The setting `database_url` over SQLite (None: in the data folder) and, once more, over PostgreSQL."""
+    if request.param == "sqlite":
+        return None
+    return str(request.getfixturevalue("postgres_url"))

@@ -42,6 +42,21 @@ class Settings(BaseSettings):
         "INFO", validation_alias="LOG_LEVEL", description="Least severity that is logged."
     )
 
+    # --- the database
+    database_url: str | None = Field(
+        None,
+        repr=False,  # it may hold a password
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL database, as postgresql://USER:PASSWORD@HOST:PORT/NAME (`pip install "
+        "'facerec[postgres]'`); default: SQLite in the data folder.",
+    )
+    database_pool: int = Field(
+        20,
+        ge=2,
+        validation_alias="FACEREC_DATABASE_POOL",
+        description="Most connections to PostgreSQL open at once, of one process.",
+    )
+
     # --- the engine
     model_path: str = Field(
         "dlib",

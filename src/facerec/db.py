@@ -9,6 +9,7 @@ Several threads and several processes may share one file.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,9 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from facerec.errors import StorageError
+from facerec.errors import ConfigurationError, StorageError
 
 T = TypeVar("T")
 
@@ -56,12 +57,21 @@ class _Write(Generic[T]):
 class Database:
     """A database by SQLAlchemy URL. Safe to share between threads."""
 
-    def __init__(self, url: str | sa.URL, *, patience: float = BUSY_TIMEOUT_SECONDS) -> None:
-        """Open `url` (`sqlite:///PATH`). Nothing is read or written before the first transaction.
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        patience: float = BUSY_TIMEOUT_SECONDS,
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        """Open `url` (`sqlite:///PATH`, `postgresql://...`). Nothing is read or written before the first
+        transaction.
 
-        patience: seconds that a writer waits for another one.
+        patience: seconds that a writer waits for another one, and a thread for a connection. connections:
+        most open at once. Raises ConfigurationError where the URL is of no database that we know, or the
+        driver of PostgreSQL is not installed.
         """
-        self.url = sa.make_url(url)
+        self.url = _known(url)
         self._sqlite = sqlite = self.url.get_backend_name() == "sqlite"
         # SQLite's writers poll for their turn; those of one process take turns here, without a pause between.
         self._turn: threading.Lock | contextlib.nullcontext[None] = (
@@ -72,10 +82,11 @@ class Database:
         self._gathered: list[_Write[Any]] = []
         self._engine = sa.create_engine(
             self.url,
-            pool_size=8,
-            max_overflow=MAX_CONNECTIONS - 8,
+            pool_size=min(8, connections),
+            max_overflow=max(0, connections - 8),
             pool_timeout=patience,
-            connect_args={"timeout": patience} if sqlite else {},
+            pool_pre_ping=not sqlite,
+            connect_args={"timeout": patience} if sqlite else {"connect_timeout": 5},
             hide_parameters=True,  # they are faces and their names, and errors are logged
         )
         if sqlite:
@@ -87,6 +98,8 @@ class Database:
         with _translated("read"), self._engine.connect() as connection:
             if self._sqlite:
                 _begin_sqlite(connection, "BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             yield connection
 
     @contextlib.contextmanager
@@ -150,6 +163,29 @@ class Database:
     def close(self) -> None:
         """Close the idle connections; the last one to close a SQLite file folds its log into it."""
         self._engine.dispose()
+
+
+def _known(url: str | sa.URL) -> sa.URL:
+    """The URL with the driver that we use. Raises ConfigurationError, which never tells the password."""
+    try:
+        made = sa.make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "DATABASE_URL can not be read; it is written postgresql://USER:PASSWORD@HOST:PORT/NAME"
+        ) from error
+    scheme, _, driver = made.drivername.partition("+")
+    if scheme == "sqlite":
+        return made
+    if scheme not in ("postgres", "postgresql") or driver not in ("", "psycopg"):
+        raise ConfigurationError(
+            f"DATABASE_URL begins with {made.drivername}://; it takes postgresql:// (SQLite needs no URL: "
+            "its file lies in FACEREC_DATA_DIR)"
+        )
+    if importlib.util.find_spec("psycopg") is None:
+        raise ConfigurationError(
+            "DATABASE_URL needs the driver of PostgreSQL: pip install 'facerec[postgres]'"
+        )
+    return made.set(drivername="postgresql+psycopg")
 
 
 @contextlib.contextmanager

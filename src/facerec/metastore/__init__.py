@@ -18,9 +18,12 @@ __all__ = ["open_at", "open_metastore"]
 def open_metastore(settings: Settings) -> Database:
     """Open the database of `settings`, made or migrated to the newest tables where needed.
 
-    Raises StorageError when the folder cannot be made, or the database not be opened or migrated.
+    Raises ConfigurationError when the driver of PostgreSQL is not installed or DATABASE_URL is of no database
+    we know; StorageError when the folder cannot be made, or the database not be opened or migrated.
     """
-    return open_at(settings.data_dir)
+    if settings.database_url is None:
+        return open_at(settings.data_dir)
+    return _prepared(Database(settings.database_url, connections=settings.database_pool))
 
 
 def open_at(folder: Path) -> Database:
@@ -32,7 +35,11 @@ def open_at(folder: Path) -> Database:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The database {path} cannot be made: {error.strerror}.") from error
-    database = Database(sa.URL.create("sqlite", database=str(path)))
+    return _prepared(Database(sa.URL.create("sqlite", database=str(path))))
+
+
+def _prepared(database: Database) -> Database:
+    """The database with the newest tables, its identity and its secret; closed when that fails."""
     try:
         upgrade(database)
         with database.write() as connection:
