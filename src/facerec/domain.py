@@ -17,6 +17,10 @@ RowKey = NewType("RowKey", int)
 """Database key of a face or of a user. Never reused."""
 
 
+FOREVER = 2**40
+"""As a time to live in seconds, or as an end in seconds since the epoch: never (the year 36812)."""
+
+
 class QualityFilter(StrEnum):
     """How strictly faces of low quality are left out (Rekognition's `QualityFilter`)."""
 
@@ -221,6 +225,8 @@ class Collection:
     """Number of the last change to the collection; 0 for none."""
     twin: CollectionKey | None = None
     """The collection, which nobody finds by name, that has the same faces in another model's embeddings."""
+    face_ttl: int | None = None
+    """Seconds that a face without an end of its own is kept; None: the service's default; see `FOREVER`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +254,10 @@ class Face:
     user_id: str | None
     source: str | None = None
     """Where the image lies (s3://bucket/key), where the request that stored the face named it."""
+    stored_at: int = 0
+    """Seconds since the epoch."""
+    expires_at: int | None = None
+    """The face's own end, in seconds since the epoch; None: by its collection's time to live."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +272,10 @@ class NewFace:
     embedding: QuantizedEmbedding
     source: str | None = None
     """Where the image lies, as in `Face`."""
+    stored_at: int | None = None
+    """Seconds since the epoch; None: the moment in which it is written."""
+    expires_at: int | None = None
+    """As in `Face`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,4 +142,5 @@ def _collection(row: sa.Row[Any]) -> Collection:
         user_count=row.user_count,
         change_number=row.change_number,
         twin=None if row.twin_key is None else CollectionKey(row.twin_key),
+        face_ttl=row.face_ttl,
     )

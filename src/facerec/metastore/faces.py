@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
@@ -26,6 +27,8 @@ _SELECT = sa.select(
     faces.c.confidence,
     users.c.user_id,
     faces.c.source,
+    faces.c.stored_at,
+    faces.c.expires_at,
 ).select_from(faces.outerjoin(users, faces.c.user_key == users.c.key))
 
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
@@ -56,6 +59,7 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
     if not new:
         return
     numbers = changes.take_numbers(connection, collection.key, len(new))
+    now = int(time.time())
     connection.execute(
         _INSERT,
         [
@@ -70,6 +74,8 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
                 "scale": face.embedding.scale,
                 "codes": face.embedding.codes,
                 "source": face.source,
+                "stored_at": now if face.stored_at is None else face.stored_at,
+                "expires_at": face.expires_at,
             }
             for number, face in zip(numbers, new, strict=True)
         ],
@@ -200,7 +206,9 @@ def _binary(face_ids: Iterable[str]) -> list[bytes]:
 def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -> list[tuple[int, Face]]:
     """The faces of rows of `_SELECT`, each with its change number."""
     numbered = []
-    for key, number, face_id, image_id, external_image_id, box, confidence, user_id, source in rows:
+    for row in rows:
+        key, number, face_id, image_id, external_image_id, box, confidence, user_id, *rest = row
+        source, stored_at, expires_at = rest
         left, top, width, height = _BOX.unpack(box)
         face = Face(
             key=RowKey(key),
@@ -212,6 +220,8 @@ def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -
             model_version=collection.model_version,
             user_id=user_id,
             source=source,
+            stored_at=stored_at,
+            expires_at=expires_at,
         )
         numbered.append((number, face))
     return numbered

@@ -43,6 +43,10 @@ collections = sa.Table(
     sa.Column("change_number", sa.BigInteger, nullable=False),
     # The collection with the same faces in another model's embeddings: deletions reach it too.
     sa.Column("twin_key", _Key),
+    # Seconds that a face without an end of its own is kept; NULL: the service's default.
+    sa.Column("face_ttl", sa.BigInteger),
+    # Removals up to this number are remembered no longer: an index built to less is built anew.
+    sa.Column("pruned_to", sa.BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -79,9 +83,27 @@ faces = sa.Table(
     sa.Column("codes", sa.LargeBinary, nullable=False),
     # Where the image lies that the face was found in (s3://bucket/key), if the request named it.
     sa.Column("source", sa.String(255)),
+    # Whole seconds since the epoch. The end is the face's own where there is one, else the collection's time
+    # to live after stored_at: each face stands in one of the two indexes below.
+    sa.Column("stored_at", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("expires_at", sa.BigInteger),
     sa.UniqueConstraint("collection_key", "face_id"),
     sa.Index(None, "collection_key", "number"),
     sa.Index(None, "collection_key", "image_id"),
+    sa.Index(
+        "ix_faces_collection_key_stored_at",
+        "collection_key",
+        "stored_at",
+        sqlite_where=sa.text("expires_at IS NULL"),
+        postgresql_where=sa.text("expires_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_faces_collection_key_expires_at",
+        "collection_key",
+        "expires_at",
+        sqlite_where=sa.text("expires_at IS NOT NULL"),
+        postgresql_where=sa.text("expires_at IS NOT NULL"),
+    ),
     sa.Index(
         "ix_faces_user_key",
         "user_key",
