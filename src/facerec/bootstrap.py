@@ -19,6 +19,7 @@ from facerec.services.faces import FaceService
 from facerec.services.keys import KeyService
 from facerec.services.people import PeopleService
 from facerec.vectors.base import VectorStore
+from facerec.vectors.opening import open_vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
         stack.callback(database.close)
-        vectors = _open_vectors(settings, database)
+        vectors = open_vectors(settings, database, DatabaseFeed(database))
         stack.callback(vectors.close)
         if engine is None:
             engine = _open_engine(settings)
@@ -83,15 +84,3 @@ def _open_engine(settings: Settings) -> Engine:
     from facerec.engine.packs.loading import open_engine
 
     return open_engine(settings)
-
-
-def _open_vectors(settings: Settings, database: Database) -> VectorStore:
-    """The vector store of the settings."""
-    from facerec.vectors.embedded import EmbeddedStore
-
-    return EmbeddedStore(
-        settings.data_dir / "vectors",
-        DatabaseFeed(database),
-        threads=settings.threads,
-        snapshots=settings.index_snapshot,
-    )

@@ -25,6 +25,9 @@ def _cores() -> int:
 SnapshotPolicy = Literal["auto", "always", "never"]
 """Which collections' indexes are kept on disk: up to 256 dimensions, all, or none."""
 
+VectorStoreName = Literal["embedded", "pgvector", "qdrant", "pinecone"]
+"""Where the vectors are searched."""
+
 
 class Settings(BaseSettings):
     """Every setting of the service. The field's description is its documentation."""
@@ -124,6 +127,88 @@ class Settings(BaseSettings):
     )
 
     # --- the index
+    vector_store: VectorStoreName = Field(
+        "embedded",
+        validation_alias="VECTOR_STORE",
+        description="Where faces are searched: embedded (in this process's memory), pgvector (in the "
+        "PostgreSQL of DATABASE_URL), qdrant or pinecone. Each is derived from the database and built again "
+        "when it is lost (docs/stores.md).",
+    )
+    vector_store_seconds: float = Field(
+        10,
+        gt=0,
+        validation_alias="FACEREC_VECTOR_STORE_SECONDS",
+        description="Longest time that a search waits for Qdrant or Pinecone, its retries included; then the "
+        "client is asked to try again.",
+    )
+    qdrant_url: str | None = Field(
+        None,
+        validation_alias="QDRANT_URL",
+        description="Address of Qdrant, http://HOST:6333 or of Qdrant Cloud.",
+    )
+    qdrant_api_key: str | None = Field(
+        None, repr=False, validation_alias="QDRANT_API_KEY", description="API key of Qdrant, if it wants one."
+    )
+    qdrant_collection_name: str = Field(
+        "facerec",
+        pattern=r"^[A-Za-z0-9_-]{1,200}$",
+        validation_alias="QDRANT_COLLECTION_NAME",
+        description="Name that Qdrant's collections begin with: there is one for each length of embeddings.",
+    )
+    qdrant_path: str | None = Field(
+        None,
+        validation_alias="QDRANT_PATH",
+        description="Folder of Qdrant's local mode (or :memory:), in place of QDRANT_URL: exact and slow, "
+        "in one process, for trials of a few thousand faces.",
+    )
+    qdrant_hnsw_m: int = Field(
+        16,
+        ge=4,
+        le=128,
+        validation_alias="FACEREC_QDRANT_HNSW_M",
+        description="Links a vector has in Qdrant's graph; read when a collection is made there.",
+    )
+    qdrant_hnsw_ef_construct: int = Field(
+        200,
+        ge=4,
+        le=4096,
+        validation_alias="FACEREC_QDRANT_HNSW_EF_CONSTRUCT",
+        description="Neighbours Qdrant looks at when it links a vector; read when a collection is made.",
+    )
+    qdrant_hnsw_ef: int = Field(
+        256,
+        ge=4,
+        le=10_000,
+        validation_alias="FACEREC_QDRANT_HNSW_EF",
+        description="Candidates Qdrant follows in a search, at least: more find more and take longer.",
+    )
+    qdrant_quantization: bool = Field(
+        True,
+        validation_alias="FACEREC_QDRANT_QUANTIZATION",
+        description="Whether Qdrant keeps int8 codes in memory and the vectors on disk, and rescores what "
+        "the codes find; read when a collection is made there.",
+    )
+    pinecone_api_key: str | None = Field(
+        None, repr=False, validation_alias="PINECONE_API_KEY", description="API key of Pinecone."
+    )
+    pinecone_index_name: str = Field(
+        "facerec",
+        pattern=r"^[a-z0-9-]{1,40}$",
+        validation_alias="PINECONE_INDEX_NAME",
+        description="Name that Pinecone's indexes begin with: there is one for each length of embeddings.",
+    )
+    pinecone_environment: str = Field(
+        "aws-us-east-1",
+        pattern=r"^(aws|gcp|azure)-[a-z0-9-]+$",
+        validation_alias="PINECONE_ENVIRONMENT",
+        description="Cloud and region in which a missing index is made, serverless: aws-us-east-1, "
+        "gcp-us-central1, azure-eastus2.",
+    )
+    pinecone_host: str | None = Field(
+        None,
+        validation_alias="PINECONE_CONTROLLER_HOST",
+        description="Address of Pinecone's API, in place of its own (a proxy, an emulator).",
+    )
     index_snapshot: SnapshotPolicy = Field(
         "auto",
         validation_alias="FACEREC_INDEX_SNAPSHOT",

@@ -25,6 +25,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── SignatureMismatch     a signature that this request, key and secret do not give
     │   └── SignatureExpired      a signature of another time
     ├── StorageError              the database or disk refused; nothing was changed
+    ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
     ├── UnreadableFile            an export or backup that is damaged, cut short or of a newer format
     ├── PackError                 a model pack is missing, damaged or unusable
     │   ├── LicenseNotAccepted    the pack's licence has to be accepted first
@@ -133,6 +134,10 @@ class StorageError(FacerecError):
 
 class UnreadableFile(FacerecError):
     """The file is no whole export or backup that this version reads."""
+
+
+class VectorStoreUnavailable(FacerecError):
+    """The vector store does not answer at present. Nothing was lost: try your call again."""
 
 
 class PackError(FacerecError):

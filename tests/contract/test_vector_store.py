@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import BACKENDS
 from numpy.typing import NDArray
 
 from facerec.db import Database
@@ -26,9 +27,7 @@ from facerec.domain import (
 from facerec.errors import StorageError
 from facerec.metastore import collections, faces, open_at, users
 from facerec.metastore.changes import DatabaseFeed
-from facerec.vectors import index
 from facerec.vectors.base import VectorStore
-from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.quantization import dequantize_batch, quantize, quantize_batch
 
 DIMENSION = 128
@@ -136,30 +135,25 @@ def assert_same(found: list[VectorHit], expected: list[VectorHit]) -> None:
     assert found == sorted(found, key=lambda h: (-h.cosine, h.key))
 
 
-Opener = Callable[[House], VectorStore]
-
-
-@pytest.fixture(params=["embedded", "embedded in many segments"])
-def open_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opener]:
+@pytest.fixture(params=BACKENDS)
+def open_store(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[House], VectorStore]]:
     """Opens the store under test over a house's database; what it opened is closed at the end."""
     opened: list[VectorStore] = []
+    open_one = BACKENDS[request.param](request, monkeypatch)
 
-    def embedded(house: House) -> VectorStore:
-        # Snapshots from 50 vectors on, so that small tests pass through them too.
-        store = EmbeddedStore(
-            house.folder / "vectors", DatabaseFeed(house.database), threads=2, snapshot_from=50
-        )
+    def open_over(house: House) -> VectorStore:
+        store = open_one(house.database, house.folder)
         opened.append(store)
         return store
 
-    def segmented(house: House) -> VectorStore:
-        monkeypatch.setattr(index, "SEGMENT_ROWS", 100)
-        return embedded(house)
-
-    openers: dict[str, Opener] = {"embedded": embedded, "embedded in many segments": segmented}
-    yield openers[request.param]
+    yield open_over
     for store in opened:
         store.close()
+
+
+Opener = Callable[[House], VectorStore]
 
 
 @pytest.fixture
