@@ -25,6 +25,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── SignatureMismatch     a signature that this request, key and secret do not give
     │   └── SignatureExpired      a signature of another time
     ├── StorageError              the database or disk refused; nothing was changed
+    │   └── HistoryPruned         an index is too old to be brought up to date: it has to be built anew
     ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
     ├── UnreadableFile            an export or backup that is damaged, cut short or of a newer format
     ├── PackError                 a model pack is missing, damaged or unusable
@@ -130,6 +131,10 @@ class SignatureExpired(AccessDenied):
 
 class StorageError(FacerecError):
     """The database could not complete the change; nothing was changed."""
+
+
+class HistoryPruned(StorageError):
+    """What was removed since then is remembered no longer."""
 
 
 class UnreadableFile(FacerecError):

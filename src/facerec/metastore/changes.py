@@ -2,6 +2,12 @@
 
 A change takes its number in the transaction that makes it, and that transaction holds the collection's row.
 So numbers become visible in ascending order: an index that has read up to n has missed nothing before n.
+
+Removals are not remembered for ever (`prune`). Why no index keeps a removed vector for that: the number of
+the newest removal forgotten is written to the collection (`pruned_to`) in the transaction that forgets, and a
+reading sees both in one snapshot. An index built to `after` needs the removals with greater numbers. Where
+`after` >= `pruned_to` all of these are still there. Where it is less, and not 0, the reading is refused
+(HistoryPruned) and the index begins again from 0, where it holds nothing and needs no removal.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import sqlalchemy as sa
 
 from facerec.db import Database
 from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
-from facerec.errors import NotFound
+from facerec.errors import HistoryPruned, NotFound
 from facerec.metastore import meta
 from facerec.metastore.tables import collections, deletions, faces, users
 
@@ -58,6 +64,30 @@ def remember_removal(
     )
 
 
+def prune(connection: sa.Connection, collection: CollectionKey, *, keep: int, limit: int) -> int:
+    """Forget removals, oldest first, but for the newest `keep` of each kind; `limit` of each kind at most.
+
+    Returns how many were forgotten. An index that has not come past them yet is built anew.
+    """
+    connection.execute(sa.select(collections.c.key).where(collections.c.key == collection).with_for_update())
+    forgotten = 0
+    for kind in _KIND.values():
+        own = (deletions.c.collection_key == collection, deletions.c.kind == kind)
+        numbers = sa.select(deletions.c.number).where(*own)
+        newest = connection.scalar(numbers.order_by(deletions.c.number.desc()).offset(keep).limit(1))
+        if newest is None:
+            continue
+        step = connection.scalar(numbers.order_by(deletions.c.number).offset(limit - 1).limit(1))
+        last = newest if step is None else min(newest, step)
+        forgotten += connection.execute(deletions.delete().where(*own, deletions.c.number <= last)).rowcount
+        connection.execute(
+            collections.update()
+            .where(collections.c.key == collection, collections.c.pruned_to < last)
+            .values(pruned_to=last)
+        )
+    return forgotten
+
+
 class DatabaseFeed:
     """The database's side of `facerec.vectors.base.ChangeFeed`."""
 
@@ -73,18 +103,38 @@ class DatabaseFeed:
         """What has changed since the change number `after`, in batches, all of one snapshot.
 
         First the removals, then the vectors put, in ascending order of their last change. With `after` = 0
-        removals are left out: every present vector comes. Raises StorageError.
+        removals are left out: every present vector comes. Raises HistoryPruned where what was removed since
+        `after` is remembered no longer, StorageError.
         """
         with self._database.read() as connection:
-            number = connection.scalar(
-                sa.select(collections.c.change_number).where(collections.c.key == collection)
-            )
-            reached = max(number or 0, after)
+            number, pruned = _progress(connection, collection)
+            if 0 < after < pruned:
+                raise HistoryPruned(
+                    f"What was removed from collection {collection} is remembered from change {pruned} on; "
+                    f"an index built to {after} has to be built anew."
+                )
+            reached = max(number, after)
             removed = _removals(connection, collection, kind, after) if after else ()
             if removed:
                 yield VectorChanges(number=reached, removed=removed)
             for keys, scales, codes in _puts(connection, collection, kind, after):
                 yield VectorChanges(number=reached, keys=keys, scales=scales, codes=codes)
+
+    def removed_since(self, collection: CollectionKey, kind: EntityKind, after: int) -> bool:
+        """Whether a vector was removed, or exchanged, after the change number `after`. Raises StorageError.
+
+        True as well where that is remembered no longer, and for a collection that is gone.
+        """
+        table = _TABLE[kind]
+        with self._database.read() as connection:
+            number, pruned = _progress(connection, collection)
+            if number == 0 or after < pruned or _removals(connection, collection, kind, after, limit=1):
+                return True
+            # A user's vector is exchanged under a new number, and the row stays.
+            exchanged = sa.select(table.c.key).where(
+                table.c.collection_key == collection, table.c.number > after
+            )
+            return kind is EntityKind.USER and connection.scalar(exchanged.limit(1)) is not None
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         """Embeddings of the rows that still exist and have one. Raises StorageError."""
@@ -133,14 +183,29 @@ def _puts(
     result.close()
 
 
+def _progress(connection: sa.Connection, collection: CollectionKey) -> tuple[int, int]:
+    """(number of the last change, number up to which removals are forgotten); zeros for none such."""
+    row = connection.execute(
+        sa.select(collections.c.change_number, collections.c.pruned_to).where(collections.c.key == collection)
+    ).one_or_none()
+    return (0, 0) if row is None else (row.change_number, row.pruned_to)
+
+
 def _removals(
-    connection: sa.Connection, collection: CollectionKey, kind: EntityKind, after: int
+    connection: sa.Connection,
+    collection: CollectionKey,
+    kind: EntityKind,
+    after: int,
+    *,
+    limit: int | None = None,
 ) -> Sequence[RowKey]:
-    """Rows whose vectors were removed under a number greater than `after`."""
+    """Rows whose vectors were removed under a number greater than `after`, up to `limit` of them."""
     return connection.scalars(
-        sa.select(deletions.c.row_key).where(
+        sa.select(deletions.c.row_key)
+        .where(
             deletions.c.collection_key == collection,
             deletions.c.kind == _KIND[kind],
             deletions.c.number > after,
         )
+        .limit(limit)
     ).all()

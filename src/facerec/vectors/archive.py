@@ -134,7 +134,11 @@ class Archive:
             unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
             with index.turn, self._names:
                 # What was removed or dropped while the file was written is in it, whole or in part.
-                if self._wanted(index.collection) and index.removals == removals:
+                if (
+                    self._wanted(index.collection)
+                    and index.removals == removals
+                    and not self._feed.removed_since(index.collection, index.kind, number)
+                ):
                     snapshot.put_in_place(unfinished, identity)
                     self._saved.add(identity)
                 else:
@@ -152,6 +156,32 @@ class Archive:
             self._forgotten.add(collection)
         for kind in EntityKind:
             self._remove(Identity(self._store_id, collection, kind, 0))
+
+    def purge(self) -> None:
+        """Remove every snapshot that holds what has been removed from the database, and what is nobody's.
+
+        Of all collections, whoever wrote it. Raises StorageError.
+        """
+        try:
+            self._clean_up()
+            for path in list(self._folder.iterdir()):
+                name = _SNAPSHOT_NAME.fullmatch(path.name)
+                if name and self._outdated(path, CollectionKey(int(name[1])), EntityKind(name[2])):
+                    self._remove(
+                        Identity(self._store_id, CollectionKey(int(name[1])), EntityKind(name[2]), 0)
+                    )
+        except OSError as error:
+            raise StorageError(f"The index folder {self._folder} cannot be cleaned: {error}") from error
+
+    def _outdated(self, path: Path, collection: CollectionKey, kind: EntityKind) -> bool:
+        """Whether a snapshot holds vectors that have been removed, or cannot be read."""
+        try:
+            number = snapshot.number_of(path, self._store_id)
+        except FileNotFoundError:
+            return False
+        except UnusableSnapshotError:
+            return True
+        return self._feed.removed_since(collection, kind, number)
 
     def _remove(self, identity: Identity) -> None:
         """Remove a snapshot that may be there."""

@@ -29,8 +29,12 @@ class ChangeFeed(Protocol):
         """What has changed since the change number `after`, in batches, all of one state of the database.
 
         Removals come before the vectors put, so that taken in order they lead to that state. With `after` = 0
-        there are none: every present vector comes.
+        there are none: every present vector comes. Raises HistoryPruned where what was removed since `after`
+        is remembered no longer: the index forgets everything, and reads from 0.
         """
+
+    def removed_since(self, collection: CollectionKey, kind: EntityKind, after: int) -> bool:
+        """Whether a vector was removed or exchanged since the change number `after`, or may have been."""
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         """Embeddings of the rows that still exist."""
@@ -61,6 +65,13 @@ class VectorStore(Protocol):
 
     def drop(self, collection: CollectionKey) -> None:
         """Forget a deleted collection, on disk too. Unknown collections are a no-op."""
+
+    def purge(self) -> None:
+        """Let go of what the database has removed, in memory and on disk, without waiting for a search.
+
+        Of this process; what the next search would do anyway, for those who delete and must be sure.
+        Raises StorageError.
+        """
 
     def status(self, collection: Collection, kind: EntityKind) -> tuple[int, int]:
         """(vectors indexed, change number up to which the index is built)."""

@@ -86,6 +86,19 @@ class EmbeddedStore:
                 self._indexes.pop((collection, kind), None)
         self._archive.forget(collection)
 
+    def purge(self) -> None:
+        """See `VectorStore.purge`: what is in memory catches up, and snapshots that fall behind it go."""
+        with self._lock:
+            indexes = list(self._indexes.values())
+        for index in indexes:
+            with index.turn:
+                removals = index.removals
+                if index.built:
+                    index.refresh(self._feed)
+                if index.removals != removals:
+                    self._archive.discard(index)
+        self._archive.purge()
+
     def status(self, collection: Collection, kind: EntityKind) -> tuple[int, int]:
         """See `VectorStore.status`: as it stands in memory or else on disk, without catching up."""
         index = self._index(collection, kind)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.domain import CollectionKey, EntityKind, VectorChanges, VectorHit
-from facerec.errors import StorageError
+from facerec.errors import HistoryPruned, StorageError
 from facerec.vectors.base import ChangeFeed
 from facerec.vectors.locking import SharedLock
 from facerec.vectors.scan import nearest
@@ -73,7 +73,12 @@ class CollectionIndex:
         Raises StorageError.
         """
         try:
-            reached = self._take_in(feed.changes(self.collection, self.kind, self.built))
+            try:
+                reached = self._take_in(feed.changes(self.collection, self.kind, self.built))
+            except HistoryPruned:
+                self.clear()
+                self.removals += 1  # which rows went nobody knows: some did
+                reached = self._take_in(feed.changes(self.collection, self.kind, 0))
         except BaseException:
             if self.built == 0:
                 # Read from the start the feed leaves removals out, so what a broken reading left must go.

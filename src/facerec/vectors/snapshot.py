@@ -218,6 +218,19 @@ def read(folder: Path, identity: Identity) -> Snapshot:
         raise
 
 
+def number_of(path: Path, store_id: str) -> int:
+    """The change number that a file is as of, from its table alone.
+
+    Raises FileNotFoundError, OSError, and UnusableSnapshotError for a file that is not sound, or of another
+    database.
+    """
+    with path.open("rb", buffering=0) as file:
+        table = _read_table(file)
+    if table.get("store_id") != store_id:
+        raise UnusableSnapshotError("it is of another database")
+    return int(table["number"])
+
+
 def _write_array(file: BinaryIO, pieces: Iterable[NDArray[np.generic]]) -> tuple[int, int]:
     """Write an array at the next multiple of ALIGNMENT; its place and checksum."""
     file.write(bytes(-file.tell() % ALIGNMENT))

@@ -9,7 +9,7 @@ from stored import CONTRACT, add, new_face, open_stored, remove
 
 from facerec.db import Database
 from facerec.domain import Collection, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
-from facerec.errors import NotFound
+from facerec.errors import HistoryPruned, NotFound
 from facerec.metastore import changes, collections, faces, open_at, users
 from facerec.metastore.changes import DatabaseFeed
 
@@ -217,3 +217,36 @@ def test_a_face_comes_back_as_it_was_stored(stored: Stored) -> None:
         face = faces.find(connection, collection, [new.face_id])[new.face_id]
     assert (face.face_id, face.image_id, face.external_image_id) == (new.face_id, new.image_id, None)
     assert (face.box, face.confidence, face.model_version, face.user_id) == (new.box, 99.5, "1.0", None)
+
+
+def pruned(database: Database, collection: Collection, *, keep: int, limit: int = 100) -> int:
+    with database.write() as connection:
+        return changes.prune(connection, collection.key, keep=keep, limit=limit)
+
+
+def test_an_index_that_is_behind_what_is_remembered_is_refused_and_a_newer_one_served(tmp_path: Path) -> None:
+    with open_stored(tmp_path) as (database, collection):
+        feed = changes.DatabaseFeed(database)
+        add(database, collection, *range(10))  # changes 1 to 10
+        remove(database, collection, *range(6))  # changes 11 to 16
+        assert pruned(database, collection, keep=2) == 4  # 11 to 14
+        with pytest.raises(HistoryPruned):
+            list(feed.changes(collection.key, EntityKind.FACE, 13))
+        (batch,) = feed.changes(collection.key, EntityKind.FACE, 14)
+        assert (batch.number, len(batch.removed)) == (16, 2)
+        anew = list(feed.changes(collection.key, EntityKind.FACE, 0))
+        assert sum(len(batch.keys) for batch in anew) == 4
+
+
+def test_removals_are_forgotten_in_steps_and_only_the_oldest(tmp_path: Path) -> None:
+    with open_stored(tmp_path) as (database, collection):
+        add(database, collection, *range(10))
+        remove(database, collection, *range(10))
+        assert [pruned(database, collection, keep=3, limit=5) for _ in range(3)] == [5, 2, 0]
+        feed = changes.DatabaseFeed(database)
+        assert not feed.removed_since(collection.key, EntityKind.FACE, 20)
+        assert feed.removed_since(collection.key, EntityKind.FACE, 19)
+        assert feed.removed_since(collection.key, EntityKind.FACE, 16)
+        assert pruned(database, collection, keep=0) == 3
+        assert not feed.removed_since(collection.key, EntityKind.FACE, 20)
+        assert feed.removed_since(collection.key, EntityKind.FACE, 19)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facerec.config import SnapshotPolicy
 from facerec.domain import Collection, CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
-from facerec.errors import StorageError
+from facerec.errors import HistoryPruned, StorageError
 from facerec.vectors import archive, snapshot
 from facerec.vectors.archive import Archive
 from facerec.vectors.embedded import EmbeddedStore
@@ -40,6 +40,7 @@ class ListFeed:
         self.rows: dict[RowKey, tuple[int, QuantizedEmbedding]] = {}
         self.removals: list[tuple[int, RowKey]] = []
         self.number = 0
+        self.pruned_to = 0
         self.present = frozenset({KEY})
         self.asked_after: list[int] = []
         self.broken_after: int | None = None
@@ -82,6 +83,8 @@ class ListFeed:
         self.asked_after.append(after)
         if collection != KEY or kind is not FACE:
             return
+        if 0 < after < self.pruned_to:
+            raise HistoryPruned
         removed = [key for number, key in self.removals if number > after] if after else []
         if removed:
             yield VectorChanges(number=self.number, removed=removed)
@@ -96,6 +99,9 @@ class ListFeed:
                 scales=[embedding.scale for _, embedding in batch],
                 codes=[embedding.codes for _, embedding in batch],
             )
+
+    def removed_since(self, collection: CollectionKey, kind: EntityKind, after: int) -> bool:
+        return after < self.pruned_to or any(number > after for number, _ in self.removals)
 
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         return {key: self.rows[key][1] for key in keys if key in self.rows}
@@ -573,3 +579,65 @@ def test_killed_at_any_moment_the_folder_stays_usable(tmp_path: Path, delay: flo
     feed = ListFeed()
     feed.add(20_000)
     assert assert_right(tmp_path, feed) in ([], [0], [20_000], [20_000, 0])
+
+
+def test_a_snapshot_older_than_what_is_remembered_of_removals_is_built_anew(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(200)
+    path = saved(tmp_path, feed)
+    probe = feed.vector(7)
+    feed.remove(7)
+    feed.removals, feed.pruned_to = [], feed.number
+    store = open_store(tmp_path, feed)
+    (hits,) = store.search(feed.collection, FACE, probe, limit=200, min_cosine=-1)
+    assert {hit.key for hit in hits} == set(feed.rows)
+    assert not path.exists()
+    store.close()
+
+
+def test_an_index_in_memory_that_fell_behind_what_is_remembered_is_built_anew(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(200)
+    store = open_store(tmp_path, feed)
+    probe = feed.vector(7)
+    store.search(feed.collection, FACE, probe, limit=1, min_cosine=0)
+    feed.remove(7)
+    feed.add(1)
+    feed.removals, feed.pruned_to = [], feed.number - 1
+    (hits,) = store.search(feed.collection, FACE, probe, limit=300, min_cosine=-1)
+    assert {hit.key for hit in hits} == set(feed.rows)
+    store.close()
+
+
+def test_purging_removes_snapshots_of_what_was_removed_and_no_others(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(200)
+    path = saved(tmp_path, feed)
+    store = open_store(tmp_path, feed)
+    store.purge()
+    assert path.exists()
+    feed.remove(7)
+    store.purge()
+    assert not path.exists()
+    store.close()
+
+
+def test_purging_takes_removed_vectors_out_of_memory(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(200)
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+    feed.remove(7)
+    store.purge()
+    assert store.status(feed.collection, FACE) == (199, feed.number)
+    store.close()
+
+
+def test_a_snapshot_of_what_another_process_removed_meanwhile_is_not_put_in_place(tmp_path: Path) -> None:
+    feed = ListFeed()
+    feed.add(200)
+    store = open_store(tmp_path, feed)
+    store.search(feed.collection, FACE, feed.vector(1), limit=1, min_cosine=0)
+    feed.remove(7)
+    store.close()
+    assert not list(tmp_path.iterdir())

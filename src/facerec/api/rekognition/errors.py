@@ -76,6 +76,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.SignatureMismatch: WireError("InvalidSignatureException", 400, framework=True),
         errors.SignatureExpired: WireError("InvalidSignatureException", 400, framework=True),
         errors.StorageError: INTERNAL,
+        errors.HistoryPruned: INTERNAL,
         # "temporarily unable to process the request": a fault in the model, so 500, that AWS clients repeat.
         errors.VectorStoreUnavailable: WireError("ThrottlingException", 500),
         errors.UnreadableFile: INTERNAL,
