@@ -25,6 +25,8 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── SignatureMismatch     a signature that this request, key and secret do not give
     │   └── SignatureExpired      a signature of another time
     ├── StorageError              the database or disk refused; nothing was changed
+    │   ├── DatabaseUnavailable   the database does not answer: try again
+    │   ├── DatabaseBusy          other changes were in the way for too long: try again
     │   └── HistoryPruned         an index is too old to be brought up to date: it has to be built anew
     ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
     ├── UnreadableFile            an export or backup that is damaged, cut short or of a newer format
@@ -131,6 +133,14 @@ class SignatureExpired(AccessDenied):
 
 class StorageError(FacerecError):
     """The database could not complete the change; nothing was changed."""
+
+
+class DatabaseUnavailable(StorageError):
+    """The database does not answer at present. Try your call again."""
+
+
+class DatabaseBusy(StorageError):
+    """Other changes kept the database from this one. Nothing was changed: try your call again."""
 
 
 class HistoryPruned(StorageError):

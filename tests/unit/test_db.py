@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from facerec.db import CACHE_KIB, SWEEP_CACHE_KIB, Database
+from facerec.db import Database
+from facerec.db.sqlite import CACHE_KIB, SWEEP_CACHE_KIB
 from facerec.errors import StorageError
 
 TABLE = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String), sa.Column("bulk", sa.LargeBinary))
@@ -201,7 +202,7 @@ def together(database: Database, works: Sequence[Callable[[sa.Connection], objec
         leader = pool.submit(database.write_together, first)
         assert begun.wait(30)
         waiting = [pool.submit(outcome, work) for work in works]
-        while len(database._gathered) < len(works):
+        while len(database._together._lanes[None].waiting) < len(works):
             time.sleep(0.001)
         sa.event.listen(database._engine, "commit", commits.append)
         go.set()

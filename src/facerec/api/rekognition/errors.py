@@ -50,6 +50,9 @@ class WireError:
 
 INTERNAL = WireError("InternalServerError", 500)
 
+UNAVAILABLE = WireError("ThrottlingException", 500)
+""""Temporarily unable to process the request": what the service stands on is away. AWS clients repeat it."""
+
 WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
     {
         errors.FacerecError: INTERNAL,
@@ -76,9 +79,10 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.SignatureMismatch: WireError("InvalidSignatureException", 400, framework=True),
         errors.SignatureExpired: WireError("InvalidSignatureException", 400, framework=True),
         errors.StorageError: INTERNAL,
+        errors.DatabaseUnavailable: UNAVAILABLE,
+        errors.DatabaseBusy: UNAVAILABLE,
         errors.HistoryPruned: INTERNAL,
-        # "temporarily unable to process the request": a fault in the model, so 500, that AWS clients repeat.
-        errors.VectorStoreUnavailable: WireError("ThrottlingException", 500),
+        errors.VectorStoreUnavailable: UNAVAILABLE,
         errors.UnreadableFile: INTERNAL,
         errors.PackError: INTERNAL,
         errors.LicenseNotAccepted: INTERNAL,
@@ -101,13 +105,17 @@ def wire_error(error: Exception) -> WireError:
 def error_body(error: Exception, request_id: str) -> tuple[int, bytes]:
     """HTTP status and JSON body for an error.
 
-    Of an internal error the client learns nothing but the request id; the log has the stack trace.
+    Of an internal error the client learns nothing but the request id; the log has the stack trace. Of what
+    is away it learns that much; the log has the reason, which may name machines.
     """
     row = wire_error(error)
     if row is INTERNAL:
         if not isinstance(error, errors.Cancelled):
             logger.error("internal error", exc_info=error)
         message = "Internal server error"
+    elif row is UNAVAILABLE:
+        logger.warning("%s", error)
+        message = str(type(error)())  # the default of its meaning
     else:
         message = str(error)
     if row.framework:
