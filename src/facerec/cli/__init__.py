@@ -24,6 +24,7 @@ from facerec.cli.evaluate import evaluate
 from facerec.cli.faces import faces_app
 from facerec.cli.index import index
 from facerec.cli.keys import keys_app
+from facerec.cli.moving import export_collections, import_collections
 from facerec.cli.output import note
 from facerec.cli.packs import packs_app
 from facerec.cli.search import search
@@ -46,6 +47,8 @@ app.command()(compare)
 app.command()(index)
 app.command()(search)
 app.command("eval")(evaluate)
+app.command("export")(export_collections)
+app.command("import")(import_collections)
 app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")

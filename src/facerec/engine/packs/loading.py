@@ -85,6 +85,16 @@ def pack_manifest(folder: Path) -> PackManifest:
     return read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
 
 
+def contract_id(settings: Settings, dimension: int) -> str:
+    """Id that the embedding contract of the settings' pack has if its embeddings have that dimension.
+
+    No network is loaded. Raises PackError as `open_engine` does.
+    """
+    if settings.model_path == FAKE:
+        return FakeEngine().contract.id
+    return pack_manifest(find_pack(settings)).contract(dimension).id
+
+
 def load_pack(folder: Path, settings: Settings, networks: NetworkOpener | None = None) -> Engine:
     """The engine of the pack in a folder, with the settings' runtime, threads, limits and overrides.
 

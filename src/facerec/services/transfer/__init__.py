@@ -1,0 +1,1 @@
+"""Moving data: collections into a portable file and out of it. `docs/moving.md` specifies the file."""
