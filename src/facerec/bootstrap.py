@@ -15,6 +15,7 @@ from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
 from facerec.services.analysis import AnalysisService
 from facerec.services.collections import CollectionService
+from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.keys import KeyService
 from facerec.services.people import PeopleService
@@ -55,7 +56,14 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
         if settings.result_cache_mib:
             engine = RememberingEngine(engine, max_bytes=settings.result_cache_mib * MEBIBYTE)
         images = open_loader(settings)
-        collections = CollectionService(database, vectors, engine)
+        engines = Engines(
+            engine,
+            database,
+            extra_packs=settings.extra_packs,
+            open_pack=lambda pack: _open_engine(settings.model_copy(update={"model_path": pack})),
+        )
+        stack.callback(engines.close)
+        collections = CollectionService(database, vectors, engines)
         collections.finish_deletions()
         yield Service(
             settings=settings,
@@ -63,8 +71,8 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
             database=database,
             vectors=vectors,
             collections=collections,
-            faces=FaceService(database, vectors, engine, images),
-            people=PeopleService(database, vectors, engine, images),
+            faces=FaceService(database, vectors, engines, images),
+            people=PeopleService(database, vectors, engines, images),
             analysis=AnalysisService(engine, images),
             keys=open_keys(settings, database),
         )

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         "auto",
         validation_alias="FACEREC_PRECISION",
+    extra_packs: tuple[str, ...] = Field(
+        (),
+        validation_alias="FACEREC_EXTRA_PACKS",
+        description="More packs, as a JSON list of names or folders, for collections that were made with them; "
+        "each is loaded when such a collection is asked for.",
+    )
         description="Arithmetic of the networks. auto: int8 where their activation ranges are known "
         "(`facerec packs quantize`) and a trial at start shows it faster; else bf16 where the processor "
         "has it, else f32.",

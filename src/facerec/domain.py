@@ -21,6 +21,11 @@ FOREVER = 2**40
 """As a time to live in seconds, or as an end in seconds since the epoch: never (the year 36812)."""
 
 
+HIDDEN = "~"
+"""What the name of a collection begins with that nobody finds: the twin of another, with the same faces in
+the embeddings of another model. No client can give such a name."""
+
+
 class QualityFilter(StrEnum):
     """How strictly faces of low quality are left out (Rekognition's `QualityFilter`)."""
 
@@ -227,6 +232,16 @@ class Collection:
     """The collection, which nobody finds by name, that has the same faces in another model's embeddings."""
     face_ttl: int | None = None
     """Seconds that a face without an end of its own is kept; None: the service's default; see `FOREVER`."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is the twin of another."""
+        return self.name.startswith(HIDDEN)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from another one of the same name, before and after; a switch of models keeps it."""
+        return f"{self.created_at!r}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from facerec.domain import Collection, CollectionKey, EmbeddingContract
+from facerec.domain import HIDDEN, Collection, CollectionKey, EmbeddingContract
 from facerec.errors import AlreadyExists, InvalidParameter, NotFound
 from facerec.metastore.tables import (
     collections,
@@ -19,12 +19,9 @@ from facerec.metastore.tables import (
     users,
 )
 
-HIDDEN = "~"
-"""What the name of a collection begins with that nobody finds: one with its twin's faces in the embeddings of
-another model. No client can give such a name."""
-
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
 _BY_NAME = sa.select(collections).where(collections.c.name == sa.bindparam("wanted"))
+_BY_KEY = sa.select(collections).where(collections.c.key == sa.bindparam("wanted"))
 _BY_NAME_LOCKED = _BY_NAME.with_for_update()
 _COUNT = (
     collections.update()
@@ -73,6 +70,19 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
         row = connection.execute(query, {"wanted": name}).one_or_none()
     if row is None or name.startswith(HIDDEN):
         raise NotFound(f"The collection id: {name} does not exist")
+    return _collection(row)
+
+
+def twin_of(connection: sa.Connection, collection: Collection) -> Collection | None:
+    """The collection with the same faces in another model's embeddings; None where there is none."""
+    return None if collection.twin is None else find_by_key(connection, collection.twin)
+
+
+def find_by_key(connection: sa.Connection, key: CollectionKey) -> Collection:
+    """The collection of that key, whatever it is called. Raises NotFound."""
+    row = connection.execute(_BY_KEY, {"wanted": key}).one_or_none()
+    if row is None or row.name is None:
+        raise NotFound("The collection has been deleted.")
     return _collection(row)
 
 

@@ -117,10 +117,17 @@ def of_image(
 
 
 def list_after(
-    connection: sa.Connection, collection: Collection, after: int, limit: int
+    connection: sa.Connection,
+    collection: Collection,
+    after: int,
+    limit: int,
+    *conditions: sa.ColumnElement[bool],
 ) -> list[tuple[int, Face]]:
-    """Up to `limit` faces with a change number greater than `after`, with that number, in its order."""
-    query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.number > after)
+    """Up to `limit` faces with a change number greater than `after`, with that number, in its order.
+
+    conditions: on columns of the table of faces, that they have to meet too.
+    """
+    query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.number > after, *conditions)
     return _numbered(connection.execute(query.order_by(faces.c.number).limit(limit)), collection)
 
 

@@ -31,10 +31,16 @@ def insert(connection: sa.Connection, collection: Collection, user_id: str) -> N
 
 def find(connection: sa.Connection, collection: Collection, user_id: str) -> User:
     """The user of that id. Raises NotFound."""
-    row = _row(connection, collection, user_id)
-    if row is None:
+    user = look_up(connection, collection, user_id)
+    if user is None:
         raise NotFound(f"The user id: {user_id} does not exist in the collection: {collection.name}")
-    return _user(row)
+    return user
+
+
+def look_up(connection: sa.Connection, collection: Collection, user_id: str) -> User | None:
+    """The user of that id, None where there is none."""
+    row = _row(connection, collection, user_id)
+    return None if row is None else _user(row)
 
 
 def of_keys(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> dict[RowKey, User]:

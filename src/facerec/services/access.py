@@ -1,28 +1,65 @@
-"""What every use case on a collection asks first: does it exist, and do its vectors fit the engine."""
+"""What every use case on a collection asks first: does it exist, and which engine do its vectors call for."""
 
 from __future__ import annotations
 
-from facerec.db import Connection
-from facerec.domain import Collection, EmbeddingContract
-from facerec.errors import ModelMismatch
+from collections.abc import Callable
+from typing import TypeVar
+
+from facerec.db import Connection, Database
+from facerec.domain import Collection
+from facerec.engine.base import Engine
+from facerec.errors import Conflict, NotFound
 from facerec.metastore import collections
+from facerec.services.engines import Engines
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""Times that a request is answered anew because its collection has got another model meanwhile."""
 
 
-def find_comparable(
-    connection: Connection, name: str, contract: EmbeddingContract, *, lock: bool = False
-) -> Collection:
-    """The collection, whose vectors may be compared with those of `contract`; `lock`: see `collections.find`.
+class ModelSwitched(Conflict):
+    """The collection has been switched to another face model while the request was at work; try again."""
 
-    Raises NotFound, and ModelMismatch for a collection of another embedding contract: the cosine of two
-    models' vectors means nothing, and similarities are calibrated for one model.
+
+def open_collection(database: Database, engines: Engines, name: str) -> tuple[Collection, Engine]:
+    """The collection and the engine of its embedding contract. Raises NotFound, ModelMismatch, PackError."""
+    with database.read() as connection:
+        collection = collections.find(connection, name)
+    return collection, engines.of(collection)
+
+
+def find_again(connection: Connection, target: Collection, *, lock: bool = False) -> Collection:
+    """The collection as it is now, after something was embedded for it; `lock`: see `collections.find`.
+
+    Raises NotFound, and ModelSwitched when what was embedded is of another contract than the vectors now.
     """
-    collection = collections.find(connection, name, lock=lock)
-    if collection.contract_id != contract.id:
-        pack = collections.pack_of(connection, collection.key)
-        raise ModelMismatch(
-            f"The collection id: {name} was made with face model {collection.model_version} of pack {pack} "
-            f"({collection.dimension} dimensions); this service runs {contract.model_version} of pack "
-            f"{contract.pack} ({contract.dimension} dimensions). Start it with the collection's pack "
-            f"(MODEL_PATH={pack}), or index the images into a new collection."
-        )
-    return collection
+    present = collections.find(connection, target.name, lock=lock)
+    if present.contract_id != target.contract_id:
+        raise ModelSwitched
+    return present
+
+
+def newest(connection: Connection, target: Collection) -> Collection:
+    """The collection, or the twin of one, with every change up to now. Raises as `find_again` does."""
+    if target.hidden:
+        return collections.find_by_key(connection, target.key)
+    return find_again(connection, target)
+
+
+def check_present(connection: Connection, target: Collection) -> None:
+    """Raise ModelSwitched when the vectors just searched are gone for another model's took their place."""
+    try:
+        find_again(connection, target)
+    except NotFound:
+        return
+
+
+def settled(work: Callable[[], T]) -> T:
+    """The result of `work`, which is done anew when it meets a switch of models (once, as good as always)."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return work()
+        except ModelSwitched:
+            continue
+    return work()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from facerec.db import Connection, Database
 from facerec.domain import Collection, CollectionKey, Page
-from facerec.engine.base import Engine
 from facerec.errors import QuotaExceeded
 from facerec.metastore import collections
 from facerec.metastore import tags as tag_rows
+from facerec.services.engines import Engines
 from facerec.services.pagination import PageTokens, page_size
 from facerec.vectors.base import VectorStore
 
@@ -33,21 +33,21 @@ class CollectionService:
         self,
         database: Database,
         vectors: VectorStore,
-        engine: Engine,
+        engines: Engines,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._vectors = vectors
-        self._engine = engine
+        self._engines = engines
         self._clock = clock
         self._tokens = PageTokens(database)
 
     def create(self, name: str, tags: Mapping[str, str] | None = None) -> Collection:
-        """Make an empty collection for the engine's embeddings. Raises AlreadyExists, QuotaExceeded."""
+        """Make an empty collection for the default engine's vectors. Raises AlreadyExists, QuotaExceeded."""
         with self._database.write() as connection:
             collection = collections.insert(
-                connection, name=name, contract=self._engine.contract, created_at=self._clock()
+                connection, name=name, contract=self._engines.default.contract, created_at=self._clock()
             )
             _put_tags(connection, collection, tags or {})
         return collection

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from facerec.db import Connection, Database
 from facerec.domain import (
     AssociationFailure,
-    BoundingBox,
     Collection,
     DetectedFace,
     EntityKind,
@@ -20,16 +19,21 @@ from facerec.domain import (
     NewFace,
     Page,
     QualityFilter,
+    QuantizedEmbedding,
+    S3Image,
 )
-from facerec.engine.base import Engine, Floats, Picture
+from facerec.engine.base import Engine, Floats
 from facerec.errors import FaceNotInCollection, NoFaceInImage, NotFound, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces
 from facerec.observability import current_request
-from facerec.services.access import find_comparable
+from facerec.services.access import check_present, find_again, open_collection, settled
+from facerec.services.engines import Engines
 from facerec.services.matching import nearest
 from facerec.services.pagination import PageTokens, page_size
-from facerec.services.selection import RankedFace, RejectedFace, select, select_largest
+from facerec.services.same_face import SAME_BOX, overlap
+from facerec.services.selection import RankedFace, RejectedFace, Selection, select, select_largest
+from facerec.services.twins import Twins, store_twins
 from facerec.vectors.base import VectorStore
 from facerec.vectors.quantization import dequantize, quantize_batch
 
@@ -46,11 +50,11 @@ MOST_MATCHES = 4096
 DEFAULT_PAGE = 1000
 LARGEST_PAGE = 4096
 
+LONGEST_SOURCE = 160
+"""Bytes of the place of an image that are kept with each of its faces: a face stays under a kilobyte."""
+
 IMAGE_IDS = uuid.UUID("6a1d2b4e-94c7-5c0e-8f53-27f2c9a4d7b1")
 """Namespace of image ids: an image id is the UUIDv5 of the SHA-256 of the image's bytes in it."""
-
-SAME_BOX = 0.5
-"""Overlap (intersection over union) from which two boxes found in one and the same image are one face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,23 @@ class FaceSearch:
     model_version: str
     probe: DetectedFace | None
 
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """Id and similarity of the most similar face."""
+        return (self.matches[0].face.face_id, self.matches[0].similarity) if self.matches else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen in an image: the faces selected, the ones stored before by rank, and the fresh ones."""
+
+    selection: Selection
+    image_id: str
+    stored: dict[int, Face]
+    fresh: tuple[RankedFace, ...]
+    embeddings: dict[int, QuantizedEmbedding]
+    """Of the fresh ones, by rank."""
+
 
 class FaceService:
     """Indexes and searches faces. Safe to call from many threads."""
@@ -115,7 +136,7 @@ class FaceService:
         self,
         database: Database,
         vectors: VectorStore,
-        engine: Engine,
+        engines: Engines,
         images: ImageLoader,
         *,
         max_faces: int = MAX_FACES_PER_COLLECTION,
@@ -123,7 +144,8 @@ class FaceService:
         """max_faces: most faces of a collection."""
         self._database = database
         self._vectors = vectors
-        self._engine = engine
+        self._engines = engines
+        self._twins = Twins(database, engines)
         self._images = images
         self._max_faces = max_faces
         self._tokens = PageTokens(database)
@@ -144,19 +166,22 @@ class FaceService:
         without an external id every call stores new faces. Raises NotFound, ModelMismatch, QuotaExceeded, the
         errors of images and engine, StorageError.
         """
-        with self._database.read() as connection:
-            target = find_comparable(connection, collection, self._engine.contract)
-        data = self._images.load(image)
-        picture = self._engine.decode(data)
         limit = min(max_faces or MAX_FACES_PER_IMAGE, MAX_FACES_PER_IMAGE)
-        selection = select(picture, self._engine.detect(picture, attributes), quality_filter, limit)
-        image_id = str(uuid.uuid5(IMAGE_IDS, hashlib.sha256(data).hexdigest()))
-        stored = self._store(target, picture, selection.kept, image_id, external_image_id)
-        return IndexResult(
-            indexed=tuple(IndexedFace(stored[face.rank], face.found.face) for face in selection.kept),
-            unindexed=selection.rejected,
-            model_version=target.model_version,
-        )
+
+        def work() -> IndexResult:
+            target, engine = open_collection(self._database, self._engines, collection)
+            data = self._images.load(image)
+            seen = self._look(target, engine, data, external_image_id, limit, quality_filter, attributes)
+            stored = self._store(target, seen, data, external_image_id, recordable_source(image))
+            return IndexResult(
+                indexed=tuple(
+                    IndexedFace(stored[face.rank], face.found.face) for face in seen.selection.kept
+                ),
+                unindexed=seen.selection.rejected,
+                model_version=target.model_version,
+            )
+
+        return settled(work)
 
     def list(
         self,
@@ -218,16 +243,19 @@ class FaceService:
 
         threshold: least similarity 0..100. Raises NotFound, FaceNotInCollection, ModelMismatch, StorageError.
         """
-        with self._database.read() as connection:
-            target = find_comparable(connection, collection, self._engine.contract)
-            face = faces.find(connection, target, [face_id]).get(face_id)
-            if face is None:
-                raise FaceNotInCollection
-            probe = changes.embeddings(connection, EntityKind.FACE, [face.key])[face.key]
         size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
-        near = self._matches(target, dequantize(probe), size + 1, threshold)
-        matches = tuple(match for match in near if match.face.key != face.key)[:size]
-        return FaceSearch(matches, target.model_version, None)
+
+        def work() -> FaceSearch:
+            target, engine = open_collection(self._database, self._engines, collection)
+            old = self._search_stored(target, engine, face_id, size, threshold)
+            return self._twins.answered(
+                target,
+                face_id.encode(),
+                old,
+                lambda twin, other: self._search_stored(twin, other, face_id, size, threshold),
+            )
+
+        return settled(work)
 
     def search_by_image(
         self,
@@ -243,35 +271,81 @@ class FaceService:
         threshold: least similarity 0..100. Raises NoFaceInImage, also where the largest face does not pass
         the filter; NotFound, ModelMismatch, the errors of images and engine, StorageError.
         """
+        size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
+
+        def work() -> FaceSearch:
+            target, engine = open_collection(self._database, self._engines, collection)
+            data = self._images.load(image)
+            face, probe = _embed_largest(engine, data, quality_filter)
+            with self._database.read() as connection:
+                target = find_again(connection, target)
+            old = FaceSearch(
+                self._matches(target, engine, probe, size, threshold), target.model_version, face
+            )
+
+            def ask(twin: Collection, other: Engine) -> FaceSearch:
+                its_face, its_probe = _embed_largest(other, data, quality_filter)
+                matches = self._matches(twin, other, its_probe, size, threshold)
+                return FaceSearch(matches, twin.model_version, its_face)
+
+            return self._twins.answered(target, data, old, ask)
+
+        return settled(work)
+
+    def _search_stored(
+        self, target: Collection, engine: Engine, face_id: str, size: int, threshold: float
+    ) -> FaceSearch:
+        """Up to `size` faces like a stored one, without itself. Raises FaceNotInCollection."""
         with self._database.read() as connection:
-            find_comparable(connection, collection, self._engine.contract)
-        picture = self._engine.decode(self._images.load(image))
-        kept = select_largest(picture, self._engine.detect(picture), quality_filter).kept
-        if not kept:
-            raise NoFaceInImage
-        probe = self._engine.embed(picture, [kept[0].found])[0]
-        with self._database.read() as connection:
-            target = find_comparable(connection, collection, self._engine.contract)
-        matches = self._matches(target, probe, page_size(limit, DEFAULT_MATCHES, MOST_MATCHES), threshold)
-        return FaceSearch(matches, target.model_version, kept[0].found.face)
+            face = faces.find(connection, target, [face_id]).get(face_id)
+            if face is None:
+                raise FaceNotInCollection
+            probe = changes.embeddings(connection, EntityKind.FACE, [face.key])[face.key]
+        near = self._matches(target, engine, dequantize(probe), size + 1, threshold)
+        matches = tuple(match for match in near if match.face.key != face.key)[:size]
+        return FaceSearch(matches, target.model_version, None)
+
+    def _look(
+        self,
+        target: Collection,
+        engine: Engine,
+        data: bytes,
+        external_image_id: str | None,
+        limit: int,
+        quality_filter: QualityFilter,
+        attributes: frozenset[str],
+    ) -> _Seen:
+        """Find the faces of an image, and embed those that are not stored yet.
+
+        The picture is let go on return: whoever waits for room for another one must not hold one.
+        """
+        picture = engine.decode(data)
+        selection = select(picture, engine.detect(picture, attributes), quality_filter, limit)
+        image_id = image_id_of(data)
+        stored: dict[int, Face] = {}
+        if external_image_id is not None:
+            with self._database.read() as connection:
+                stored = _stored_before(connection, target, selection.kept, image_id, external_image_id)
+        fresh = tuple(face for face in selection.kept if face.rank not in stored)
+        embedded = quantize_batch(engine.embed(picture, [face.found for face in fresh])) if fresh else []
+        embeddings = {face.rank: embedding for face, embedding in zip(fresh, embedded, strict=True)}
+        return _Seen(selection, image_id, stored, fresh, embeddings)
 
     def _store(
         self,
         target: Collection,
-        picture: Picture,
-        kept: Sequence[RankedFace],
-        image_id: str,
+        seen: _Seen,
+        data: bytes,
         external_image_id: str | None,
+        source: str | None,
     ) -> dict[int, Face]:
-        """The stored face of each rank; only those that are not stored yet are embedded."""
-        stored: dict[int, Face] = {}
-        if external_image_id is not None:
-            with self._database.read() as connection:
-                stored = _stored_before(connection, target, kept, image_id, external_image_id)
-        fresh = [face for face in kept if face.rank not in stored]
+        """The stored face of each rank, after those are stored that were not."""
+        image_id, fresh = seen.image_id, seen.fresh
         if not fresh:
-            return stored
-        embeddings = quantize_batch(self._engine.embed(picture, [face.found for face in fresh]))
+            return seen.stored
+        twins = {}
+        if target.twin is not None:
+            twins = self._twins.embed(target, data, {face.rank: face.found.face.box for face in fresh})
         ids = {
             face.rank: str(
                 uuid.uuid5(uuid.UUID(image_id), f"{target.contract_id}/{external_image_id or ''}/{face.rank}")
@@ -280,7 +354,7 @@ class FaceService:
         }
 
         def store(connection: Connection) -> dict[int, Face]:
-            present = find_comparable(connection, target.name, self._engine.contract, lock=True)
+            present = find_again(connection, target, lock=True)
             if present.key != target.key:
                 raise NotFound(f"The collection id: {target.name} was deleted, and made anew, meanwhile")
             # Another request may have stored the same image meanwhile.
@@ -293,9 +367,10 @@ class FaceService:
                     external_image_id=external_image_id,
                     box=face.found.face.box,
                     confidence=face.found.face.confidence,
-                    embedding=embedding,
+                    embedding=seen.embeddings[face.rank],
+                    source=source,
                 )
-                for face, embedding in zip(fresh, embeddings, strict=True)
+                for face in fresh
                 if face.rank not in found
             }
             if present.face_count + len(new) > self._max_faces:
@@ -304,27 +379,63 @@ class FaceService:
                     f"{len(new)} more would exceed the limit of {self._max_faces}."
                 )
             faces.insert(connection, present, list(new.values()))
+            if twins:
+                store_twins(connection, present, new, twins)
             rows = faces.find(connection, present, [face.face_id for face in new.values()])
             return found | {rank: rows[face.face_id] for rank, face in new.items()}
 
         current_request().check()
-        return stored | self._database.write_together(store)
+        return seen.stored | self._database.write_together(store, lane=target.key)
 
     def _matches(
-        self, target: Collection, probe: Floats, limit: int, threshold: float
+        self, target: Collection, engine: Engine, probe: Floats, limit: int, threshold: float
     ) -> tuple[FaceMatch, ...]:
-        """The faces nearest to a unit vector (dimension,), most similar first."""
-        calibration = self._engine.calibration
+        """The faces nearest to a unit vector (dimension,), most similar first.
+
+        Raises ModelSwitched where they are gone because the collection has another model by now.
+        """
+        calibration = engine.calibration
         hits = nearest(
             self._vectors, calibration, target, EntityKind.FACE, probe, limit=limit, threshold=threshold
         )
         with self._database.read() as connection:
             found = faces.of_keys(connection, target, [hit.key for hit in hits])
+            if len(found) < len(hits):
+                check_present(connection, target)
         return tuple(
             FaceMatch(calibration.similarity(hit.cosine), hit.cosine, found[hit.key])
             for hit in hits
             if hit.key in found
         )
+
+
+def image_id_of(data: bytes) -> str:
+    """The id of an image, which follows from its encoded bytes alone."""
+    return str(uuid.uuid5(IMAGE_IDS, hashlib.sha256(data).hexdigest()))
+
+
+def recordable_source(image: ImageReference) -> str | None:
+    """Where an image in S3 lies, s3://bucket/key, as it is kept with its faces; None where that is too long.
+
+    Of an image that comes in other ways nothing is kept. A version is not kept either: it is the newest one
+    that is looked at when the face is embedded anew, and its bytes are compared.
+    """
+    if not isinstance(image, S3Image):
+        return None
+    source = f"s3://{image.bucket}/{image.name}"
+    return source if len(source.encode()) <= LONGEST_SOURCE else None
+
+
+def _embed_largest(engine: Engine, data: bytes, quality_filter: QualityFilter) -> tuple[DetectedFace, Floats]:
+    """The largest face of an image and its embedding (dimension,).
+
+    Raises NoFaceInImage, also where the face does not pass the filter, and the errors of the engine.
+    """
+    picture = engine.decode(data)
+    kept = select_largest(picture, engine.detect(picture), quality_filter).kept
+    if not kept:
+        raise NoFaceInImage
+    return kept[0].found.face, engine.embed(picture, [kept[0].found])[0]
 
 
 def _stored_before(
@@ -341,18 +452,8 @@ def _stored_before(
     matched: dict[int, Face] = {}
     for face in kept:
         for candidate in candidates:
-            if _overlap(candidate.box, face.found.face.box) > SAME_BOX:
+            if overlap(candidate.box, face.found.face.box) > SAME_BOX:
                 matched[face.rank] = candidate
                 candidates.remove(candidate)
                 break
     return matched
-
-
-def _overlap(a: BoundingBox, b: BoundingBox) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
-    height = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (a.area + b.area - shared)

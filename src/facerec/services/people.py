@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from facerec.db import Connection, Database
 from facerec.domain import (
     AssociationFailure,
@@ -24,18 +22,21 @@ from facerec.domain import (
     UserMatch,
     UserStatus,
 )
-from facerec.engine.base import Engine, Floats
+from facerec.engine.base import Calibration, Engine, Floats
 from facerec.errors import FaceNotInCollection, InvalidParameter, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces, users
-from facerec.services.access import find_comparable
+from facerec.services.access import check_present, find_again, newest, open_collection, settled
+from facerec.services.aggregates import mirror_user, renew_aggregate
+from facerec.services.engines import Engines
 from facerec.services.faces import FaceFailure
 from facerec.services.idempotency import RepeatableRequest
 from facerec.services.matching import nearest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.selection import RejectedFace, select_largest
+from facerec.services.twins import Twins
 from facerec.vectors.base import VectorStore
-from facerec.vectors.quantization import dequantize, dequantize_batch, quantize
+from facerec.vectors.quantization import dequantize, dequantize_batch
 
 MAX_FACES_PER_USER = 100
 
@@ -66,6 +67,11 @@ class UserSearch:
     searched: DetectedFace | None = None
     unsearched: tuple[RejectedFace, ...] = ()
 
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """Id and similarity of the most similar user."""
+        return (self.matches[0].user.user_id, self.matches[0].similarity) if self.matches else None
+
 
 class PeopleService:
     """Manages and searches users. Safe to call from many threads.
@@ -78,14 +84,15 @@ class PeopleService:
         self,
         database: Database,
         vectors: VectorStore,
-        engine: Engine,
+        engines: Engines,
         images: ImageLoader,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._vectors = vectors
-        self._engine = engine
+        self._engines = engines
+        self._twins = Twins(database, engines)
         self._images = images
         self._clock = clock
         self._tokens = PageTokens(database)
@@ -94,18 +101,20 @@ class PeopleService:
         """Make a user without faces. Raises NotFound, Conflict (the id is taken), IdempotencyMismatch."""
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
-            request = RepeatableRequest("CreateUser", client_token, (target.key, user_id), self._clock())
+            request = RepeatableRequest("CreateUser", client_token, (target.identity, user_id), self._clock())
             if request.recall(connection) is None:
                 users.insert(connection, target, user_id)
+                mirror_user(connection, target, user_id)
                 request.remember(connection, {})
 
     def delete(self, collection: str, user_id: str, *, client_token: str | None = None) -> None:
         """Delete a user; its faces stay, nobody's. Raises NotFound, IdempotencyMismatch."""
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
-            request = RepeatableRequest("DeleteUser", client_token, (target.key, user_id), self._clock())
+            request = RepeatableRequest("DeleteUser", client_token, (target.identity, user_id), self._clock())
             if request.recall(connection) is None:
                 users.delete(connection, target, users.find(connection, target, user_id))
+                mirror_user(connection, target, user_id)
                 request.remember(connection, {})
 
     def list(self, collection: str, *, limit: int | None = None, token: str | None = None) -> Page[User]:
@@ -138,16 +147,23 @@ class PeopleService:
         reason stated). Raises NotFound, ModelMismatch, IdempotencyMismatch, QuotaExceeded when the user
         was full before.
         """
-        with self._database.write() as connection:
-            target = find_comparable(connection, collection, self._engine.contract, lock=True)
-            parameters = (target.key, user_id, list(face_ids), threshold)
-            request = RepeatableRequest("AssociateFaces", client_token, parameters, self._clock())
-            if (outcome := request.recall(connection)) is not None:
-                return _association(outcome)
-            user = users.find(connection, target, user_id)
-            association = self._associate(connection, target, user, face_ids, threshold)
-            request.remember(connection, _outcome(association))
-        return association
+
+        def work() -> Association:
+            target, engine = open_collection(self._database, self._engines, collection)
+            with self._database.write() as connection:
+                target = find_again(connection, target, lock=True)
+                parameters = (target.identity, user_id, list(face_ids), threshold)
+                request = RepeatableRequest("AssociateFaces", client_token, parameters, self._clock())
+                if (outcome := request.recall(connection)) is not None:
+                    return _association(outcome)
+                user = users.find(connection, target, user_id)
+                association = self._associate(
+                    connection, target, engine.calibration, user, face_ids, threshold
+                )
+                request.remember(connection, _outcome(association))
+            return association
+
+        return settled(work)
 
     def disassociate(
         self, collection: str, user_id: str, face_ids: Sequence[str], *, client_token: str | None = None
@@ -158,7 +174,7 @@ class PeopleService:
         """
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
-            parameters = (target.key, user_id, list(face_ids))
+            parameters = (target.identity, user_id, list(face_ids))
             request = RepeatableRequest("DisassociateFaces", client_token, parameters, self._clock())
             if (outcome := request.recall(connection)) is not None:
                 return _association(outcome)
@@ -176,7 +192,7 @@ class PeopleService:
                 else:
                     taken[face_id] = face
             faces.associate(connection, [face.key for face in taken.values()], None)
-            status = _renew_aggregate(connection, target, user) if taken else user.status
+            status = _renew(connection, target, user) if taken else user.status
             association = Association(tuple(taken), tuple(failures), status)
             request.remember(connection, _outcome(association))
         return association
@@ -198,20 +214,18 @@ class PeopleService:
         """
         if (user_id is None) == (face_id is None):
             raise InvalidParameter("Request has invalid parameters: give either UserId or FaceId, not both.")
-        own = None
-        with self._database.read() as connection:
-            target = find_comparable(connection, collection, self._engine.contract)
-            if user_id is not None:
-                own = users.find(connection, target, user_id).key
-                probe = changes.embeddings(connection, EntityKind.USER, [own]).get(own)
-            else:
-                probe = _embedding_of_face(connection, target, str(face_id))
-        if probe is None:
-            return UserSearch((), target.model_version)
         size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
-        near = self._matches(target, dequantize(probe), size + 1, threshold)
-        matches = tuple(match for match in near if match.user.key != own)[:size]
-        return UserSearch(matches, target.model_version)
+
+        def work() -> UserSearch:
+            target, engine = open_collection(self._database, self._engines, collection)
+            return self._twins.answered(
+                target,
+                f"{user_id}/{face_id}".encode(),
+                self._search_stored(target, engine, user_id, face_id, size, threshold),
+                lambda twin, other: self._search_stored(twin, other, user_id, face_id, size, threshold),
+            )
+
+        return settled(work)
 
     def search_by_image(
         self,
@@ -226,31 +240,75 @@ class PeopleService:
 
         Raises NotFound, ModelMismatch, the errors of images and engine, StorageError.
         """
+        size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
+
+        def work() -> UserSearch:
+            target, engine = open_collection(self._database, self._engines, collection)
+            data = self._images.load(image)
+
+            def ask(searched: Collection, its_engine: Engine) -> UserSearch:
+                return self._search_image(searched, its_engine, data, quality_filter, size, threshold)
+
+            return self._twins.answered(target, data, ask(target, engine), ask)
+
+        return settled(work)
+
+    def _search_stored(
+        self,
+        target: Collection,
+        engine: Engine,
+        user_id: str | None,
+        face_id: str | None,
+        size: int,
+        threshold: float,
+    ) -> UserSearch:
+        """Up to `size` users like a stored one, without itself, or like a stored face."""
+        own = None
         with self._database.read() as connection:
-            find_comparable(connection, collection, self._engine.contract)
-        picture = self._engine.decode(self._images.load(image))
-        selection = select_largest(picture, self._engine.detect(picture), quality_filter)
-        model_version = self._engine.contract.model_version
+            if user_id is not None:
+                own = users.find(connection, target, user_id).key
+                probe = changes.embeddings(connection, EntityKind.USER, [own]).get(own)
+            else:
+                probe = _embedding_of_face(connection, target, str(face_id))
+        if probe is None:
+            return UserSearch((), target.model_version)
+        near = self._matches(target, engine, dequantize(probe), size + 1, threshold)
+        matches = tuple(match for match in near if match.user.key != own)[:size]
+        return UserSearch(matches, target.model_version)
+
+    def _search_image(
+        self,
+        target: Collection,
+        engine: Engine,
+        data: bytes,
+        quality_filter: QualityFilter,
+        size: int,
+        threshold: float,
+    ) -> UserSearch:
+        """Up to `size` users like the largest face of an image, which the collection's engine looks at."""
+        picture = engine.decode(data)
+        selection = select_largest(picture, engine.detect(picture), quality_filter)
         if not selection.kept:
-            return UserSearch((), model_version, None, selection.rejected)
+            return UserSearch((), target.model_version, None, selection.rejected)
         found = selection.kept[0].found
-        probe = self._engine.embed(picture, [found])[0]
+        probe = engine.embed(picture, [found])[0]
         with self._database.read() as connection:
-            target = find_comparable(connection, collection, self._engine.contract)
-        matches = self._matches(target, probe, page_size(limit, DEFAULT_MATCHES, MOST_MATCHES), threshold)
-        return UserSearch(matches, model_version, found.face, selection.rejected)
+            target = newest(connection, target)
+        matches = self._matches(target, engine, probe, size, threshold)
+        return UserSearch(matches, target.model_version, found.face, selection.rejected)
 
     def _associate(
         self,
         connection: Connection,
         target: Collection,
+        calibration: Calibration,
         user: User,
         face_ids: Sequence[str],
         threshold: float,
     ) -> Association:
         """Associate within the caller's transaction."""
         found = faces.find(connection, target, face_ids)
-        similarity = self._similarity_to(connection, user, list(found.values()))
+        similarity = _similarity_to(connection, calibration, user, list(found.values()))
         room = MAX_FACES_PER_USER - user.face_count
         given: dict[str, Face] = {}
         failures: list[FaceFailure] = []
@@ -275,33 +333,24 @@ class PeopleService:
             else:
                 given[face_id] = face
         faces.associate(connection, [face.key for face in given.values()], user.key)
-        status = _renew_aggregate(connection, target, user) if given else user.status
+        status = _renew(connection, target, user) if given else user.status
         return Association(tuple(given), tuple(failures), status)
 
-    def _similarity_to(
-        self, connection: Connection, user: User, candidates: Sequence[Face]
-    ) -> dict[str, float]:
-        """Similarity 0..100 of each face, by id, to the user's aggregate; empty where there is none."""
-        aggregate = changes.embeddings(connection, EntityKind.USER, [user.key]).get(user.key)
-        if aggregate is None or not candidates:
-            return {}
-        stored = changes.embeddings(connection, EntityKind.FACE, [face.key for face in candidates])
-        cosines = dequantize_batch([stored[face.key] for face in candidates]) @ dequantize(aggregate)
-        return {
-            face.face_id: self._engine.calibration.similarity(float(cosine))
-            for face, cosine in zip(candidates, cosines, strict=True)
-        }
-
     def _matches(
-        self, target: Collection, probe: Floats, limit: int, threshold: float
+        self, target: Collection, engine: Engine, probe: Floats, limit: int, threshold: float
     ) -> tuple[UserMatch, ...]:
-        """The users nearest to a unit vector (dimension,), most similar first."""
-        calibration = self._engine.calibration
+        """The users nearest to a unit vector (dimension,), most similar first.
+
+        Raises ModelSwitched where they are gone because the collection has another model by now.
+        """
+        calibration = engine.calibration
         hits = nearest(
             self._vectors, calibration, target, EntityKind.USER, probe, limit=limit, threshold=threshold
         )
         with self._database.read() as connection:
             found = users.of_keys(connection, target, [hit.key for hit in hits])
+            if len(found) < len(hits):
+                check_present(connection, target)
         return tuple(
             UserMatch(calibration.similarity(hit.cosine), hit.cosine, found[hit.key])
             for hit in hits
@@ -309,23 +358,26 @@ class PeopleService:
         )
 
 
-def _renew_aggregate(connection: Connection, target: Collection, user: User) -> UserStatus:
-    """Make the aggregate of the faces that the user has now; the state that follows from them."""
-    keys = faces.keys_of_user(connection, user.key)
-    stored = changes.embeddings(connection, EntityKind.FACE, keys)
-    aggregate = mean_embedding([stored[key] for key in keys]) if keys else None
-    users.set_aggregate(connection, target, user, face_count=len(keys), aggregate=aggregate)
-    return UserStatus.ACTIVE if keys else UserStatus.CREATED
+def _renew(connection: Connection, target: Collection, user: User) -> UserStatus:
+    """Make the user's aggregate anew after its faces changed, in the collection's twin as well."""
+    status = renew_aggregate(connection, target, user)
+    mirror_user(connection, target, user.user_id)
+    return status
 
 
-def mean_embedding(embeddings: Sequence[QuantizedEmbedding]) -> QuantizedEmbedding:
-    """The normalised mean of unit vectors, at least one; of vectors that cancel each other, the first."""
-    vectors = dequantize_batch(embeddings).astype(np.float64)
-    mean = vectors.mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    if length < 1e-6:
-        return embeddings[0]
-    return quantize((mean / length).astype(np.float32))
+def _similarity_to(
+    connection: Connection, calibration: Calibration, user: User, candidates: Sequence[Face]
+) -> dict[str, float]:
+    """Similarity 0..100 of each face, by id, to the user's aggregate; empty where there is none."""
+    aggregate = changes.embeddings(connection, EntityKind.USER, [user.key]).get(user.key)
+    if aggregate is None or not candidates:
+        return {}
+    stored = changes.embeddings(connection, EntityKind.FACE, [face.key for face in candidates])
+    cosines = dequantize_batch([stored[face.key] for face in candidates]) @ dequantize(aggregate)
+    return {
+        face.face_id: calibration.similarity(float(cosine))
+        for face, cosine in zip(candidates, cosines, strict=True)
+    }
 
 
 def _embedding_of_face(connection: Connection, target: Collection, face_id: str) -> QuantizedEmbedding:

@@ -14,6 +14,7 @@ from facerec.metastore import open_at
 from facerec.metastore.changes import DatabaseFeed
 from facerec.services.analysis import AnalysisService
 from facerec.services.collections import CollectionService
+from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.people import PeopleService
 from facerec.vectors.embedded import EmbeddedStore
@@ -54,14 +55,15 @@ class House:
 def open_house(folder: Path, *, max_faces: int = 1000, engine: FakeEngine | None = None) -> Iterator[House]:
     """A house over the database of a folder, made where there is none; closed in the end."""
     database, engine, clock, images = open_at(folder), engine or FakeEngine(), Clock(), Images()
+    engines = Engines(engine, database)
     vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))
     yield House(
         database,
         engine,
         clock,
-        CollectionService(database, vectors, engine, clock=clock),
-        FaceService(database, vectors, engine, images, max_faces=max_faces),
-        PeopleService(database, vectors, engine, images, clock=clock),
+        CollectionService(database, vectors, engines, clock=clock),
+        FaceService(database, vectors, engines, images, max_faces=max_faces),
+        PeopleService(database, vectors, engines, images, clock=clock),
         AnalysisService(engine, images),
     )
     vectors.close()

@@ -20,8 +20,8 @@ from facerec.errors import (
     QuotaExceeded,
 )
 from facerec.metastore import changes, collections, faces, users
+from facerec.services.aggregates import mean_embedding
 from facerec.services.faces import FaceFailure
-from facerec.services.people import mean_embedding
 from facerec.vectors.quantization import dequantize, dequantize_batch, quantize
 
 DAY = 24 * 3600
