@@ -44,11 +44,9 @@ they pay for the stricter thresholds only."""
 DEVIATIONS = 4.3
 """See above."""
 
-_STEP = 0.3352
-"""Distance of 16 levels that round a standard normal component with the least mean square error (J. Max,
-"Quantizing for Minimum Distortion", 1960, table II)."""
-
-_LEVELS = 2**PLANES
+_STEPS = {1: 1.5958, PLANES: 0.3352}
+"""Distance of 2 and of 16 levels that round a standard normal component with the least mean square error
+(J. Max, "Quantizing for Minimum Distortion", 1960, table II)."""
 
 _SEED = 20240531
 
@@ -58,37 +56,44 @@ class ProbeSketch:
     """A probe as the sketches' kernel takes it."""
 
     planes: NDArray[np.uint64]
-    """(PLANES, words): bit j of each level, the least first."""
+    """(planes, words): bit j of each level, the least first."""
     _size: int
     _step: float
     _gain: float
     _rest: float
 
     def cut(self, cosine: float) -> int:
-        """The greatest difference at which a row of this cosine or a higher one is still looked at."""
-        size = self._size
+        """The greatest difference at which a row of this cosine or a higher one is still looked at.
+
+        The difference: the bits in which a row and plane j differ, times 2^j, summed.
+        """
+        size, levels = self._size, 2 ** len(self.planes)
         mean, square = _alignment(size)
         across = (1 - cosine * cosine) * (1 - square) / (size - 1)
         along = cosine * cosine * (square - mean * mean)
         deviation = math.sqrt(self._gain * self._gain * (across + along) + self._rest * self._rest / size)
         least = self._gain * cosine * mean - DEVIATIONS * deviation
         # <x, probe> = step / (2 sqrt(D)) * ((levels - 1) D - 2 difference)
-        return int(((_LEVELS - 1) * size - least * 2 * math.sqrt(size) / self._step) // 2)
+        return int(((levels - 1) * size - least * 2 * math.sqrt(size) / self._step) // 2)
 
 
-def sketch_probe(probe: NDArray[np.float32]) -> ProbeSketch:
-    """The sketch of a probe of unit length (width,), padded with zeros as rows are."""
+def sketch_probe(probe: NDArray[np.float32], planes: int = PLANES) -> ProbeSketch:
+    """The sketch of a probe of unit length (width,), padded with zeros as rows are.
+
+    planes: PLANES, or 1: its components' signs alone.
+    """
     size = len(probe)
     turned = _rotation_float(size) @ probe
     turned /= np.linalg.norm(turned)
-    step = _STEP / math.sqrt(size)
-    levels = np.clip(np.floor(turned / step) + _LEVELS // 2, 0, _LEVELS - 1)
-    rounded = (levels - (_LEVELS - 1) / 2) * step
+    count = 2**planes
+    step = _STEPS[planes] / math.sqrt(size)
+    levels = np.clip(np.floor(turned / step) + count // 2, 0, count - 1)
+    rounded = (levels - (count - 1) / 2) * step
     gain = float(rounded @ turned)
     rest = math.sqrt(max(float(rounded @ rounded) - gain**2, 0.0))
     whole = levels.astype(np.uint8)
-    planes = np.stack([_packed((whole >> plane & 1).astype(np.bool_)) for plane in range(PLANES)])
-    return ProbeSketch(planes, size, step, gain, rest)
+    bits = np.stack([_packed((whole >> plane & 1).astype(np.bool_)) for plane in range(planes)])
+    return ProbeSketch(bits, size, step, gain, rest)
 
 
 def bits_of(codes: NDArray[np.int8]) -> NDArray[np.uint64]:
