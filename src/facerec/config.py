@@ -60,11 +60,27 @@ class Settings(BaseSettings):
         description="Most connections to PostgreSQL open at once, of one process.",
     )
 
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        validation_alias="FACEREC_WORKERS",
+        description="Processes that `facerec serve` answers with. They share one address, and split among "
+        "them what is of the whole service: FACEREC_THREADS, FACEREC_MAX_QUEUE, FACEREC_MAX_DECODED_BYTES "
+        "and FACEREC_RESULT_CACHE_MIB (docs/running.md).",
+    )
+
     # --- the engine
     model_path: str = Field(
         "dlib",
         validation_alias="MODEL_PATH",
         description="Model pack: a name of `facerec packs list`, or a folder.",
+    )
+    extra_packs: tuple[str, ...] = Field(
+        (),
+        validation_alias="FACEREC_EXTRA_PACKS",
+        description="More packs, as a JSON list of names or folders, for collections that were made with them; "
+        "each is loaded when such a collection is asked for.",
     )
     runtime: Literal["openvino", "onnxruntime", "cuda", "tensorrt", "auto"] = Field(
         "auto",
@@ -76,12 +92,6 @@ class Settings(BaseSettings):
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         "auto",
         validation_alias="FACEREC_PRECISION",
-    extra_packs: tuple[str, ...] = Field(
-        (),
-        validation_alias="FACEREC_EXTRA_PACKS",
-        description="More packs, as a JSON list of names or folders, for collections that were made with them; "
-        "each is loaded when such a collection is asked for.",
-    )
         description="Arithmetic of the networks. auto: int8 where their activation ranges are known "
         "(`facerec packs quantize`) and a trial at start shows it faster; else bf16 where the processor "
         "has it, else f32.",
@@ -312,6 +322,23 @@ class Settings(BaseSettings):
             if width.strip().isdigit() and height.strip().isdigit():
                 return int(width) * int(height)
         return value
+
+    def share(self, worker: int) -> Settings:
+        """The settings of one of the `workers` processes (1 is the first): its part of what they split.
+
+        Processors left over go to the first ones; each has one at least, and room for one request.
+        """
+        if not 1 <= worker <= self.workers:
+            raise ValueError(f"worker {worker} of {self.workers}")
+        whole, left_over = divmod(self.threads, self.workers)
+        return self.model_copy(
+            update={
+                "threads": max(whole + (worker <= left_over), 1),
+                "max_queue": max(self.max_queue // self.workers, 1),
+                "max_decoded_bytes": max(self.decoded_bytes // self.workers, 1),
+                "result_cache_mib": -(-self.result_cache_mib // self.workers),
+            }
+        )
 
     @property
     def decoded_bytes(self) -> int:

@@ -54,13 +54,18 @@ class _RequestIdFilter(logging.Filter):
         return True
 
 
-def configure_logging(level: str) -> None:
-    """Log to standard error, one line a record, with the correlation id. No biometric data is ever logged."""
+def configure_logging(level: str, *, process: str = "") -> None:
+    """Log to standard error, one line a record, with the correlation id. No biometric data is ever logged.
+
+    process: what each line calls this process, where there are several.
+    """
     # What the lines do not show need not be asked of the system for each of them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.addFilter(_RequestIdFilter())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"))
+    own = process.replace("%", "%%") + " " if process else ""
+    form = f"%(asctime)s %(levelname)s {own}%(name)s [%(request_id)s] %(message)s"
+    handler.setFormatter(logging.Formatter(form))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # What uvicorn tells of its own start helps nobody.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -25,7 +25,7 @@ from facerec.vectors.base import VectorStore
 THREADS_PER_PROCESSOR = 4
 """Requests at work at once for each processor: enough to fill a batch while others wait for the disk."""
 
-MOST_WORKERS = 48
+MOST_THREADS = 48
 """Bound on threads at work; the database has connections for these and a few others."""
 
 
@@ -49,12 +49,21 @@ class Service(RekognitionService, Protocol):
         """Who may come in."""
 
 
-def create_app(service: Service) -> ASGIApp:
-    """The application of an opened service. It opens and closes nothing itself."""
+def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
+    """The application of an opened service. It opens and closes nothing itself.
+
+    worker: which of the processes that share the address this is; 1 is the first.
+    """
     settings = service.settings
-    workers = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_WORKERS)
-    door = RekognitionDoor(service, service.keys.authenticate, workers=workers)
-    health = Health(engine=service.engine, database=service.database, index=type(service.vectors).__name__)
+    threads = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_THREADS)
+    door = RekognitionDoor(service, service.keys.authenticate, workers=threads)
+    health = Health(
+        engine=service.engine,
+        database=service.database,
+        index=type(service.vectors).__name__,
+        worker=worker,
+        workers=settings.workers,
+    )
     routed = Starlette(
         routes=[
             Route("/", door, methods=["POST"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 
@@ -21,11 +22,17 @@ from facerec.errors import StorageError
 class Health:
     """Answers `GET /health`: 200 while the service can answer requests, 503 while its database does not."""
 
-    def __init__(self, *, engine: Engine, database: Database, index: str) -> None:
-        """`index` names the vector store. Probes have threads of their own: a busy service answers too."""
+    def __init__(
+        self, *, engine: Engine, database: Database, index: str, worker: int = 1, workers: int = 1
+    ) -> None:
+        """`index` names the vector store; this process is one of `workers`.
+
+        Probes have threads of their own: a busy service answers too.
+        """
         self._engine = engine
         self._database = database
         self._index = index
+        self._process = {"worker": worker, "workers": workers, "pid": os.getpid()}
         self._limiter = anyio.CapacityLimiter(2)
         self._started = time.monotonic()
 
@@ -38,6 +45,7 @@ class Health:
             "status": "ok" if healthy else "unavailable",
             "version": facerec.__version__,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "process": self._process,
             "engine": {
                 "pack": contract.pack,
                 "model_version": contract.model_version,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from facerec.api.link import WorkerEnd
 from facerec.errors import ConfigurationError
 
 KEEP_ALIVE_SECONDS = 75
@@ -18,7 +22,16 @@ KEEP_ALIVE_SECONDS = 75
 SHUTDOWN_SECONDS = 25
 """How long requests at work may take to finish once the service is told to stop. Orchestrators wait 30."""
 
+PATIENCE_SECONDS = SHUTDOWN_SECONDS + 3
+"""How long a worker may take to end once it is told to."""
+
 BACKLOG = 2048
+
+CONNECTIONS_PER_REQUEST = 4
+"""Connections open at once for each request that may wait; clients keep idle ones for later."""
+
+LAST_REQUEST_SECONDS = 0.1
+"""How long a worker that has been told to stop waits for the first request of a connection just begun."""
 
 
 class JoinedWrites:
@@ -60,6 +73,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     head_bytes = 64 * 1024
     """Most bytes of a request line with its headers."""
 
+    on_close: Callable[[], None] | None = None
+    """Told when the connection has ended."""
+
     _head_timer: asyncio.TimerHandle | None = None
     _received = 0
 
@@ -94,6 +110,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Nothing more will come."""
         self._stop_expecting()
         super().connection_lost(exc)
+        if self.on_close is not None:
+            self.on_close()
 
     def _expect_head(self) -> None:
         self._received = 0
@@ -136,6 +154,75 @@ def address_of(listening: socket.socket) -> str:
 
 def run(app: ASGIApp, listening: socket.socket, *, max_connections: int) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish the ones at work, within `SHUTDOWN_SECONDS`."""
+    uvicorn.Server(_configuration(app, max_connections)).run(sockets=[listening])
+
+
+def run_worker(app: ASGIApp, link: WorkerEnd, *, pack: str, max_connections: int) -> None:
+    """Answer the requests of connections that the supervisor hands over, until it says that it is enough.
+
+    Then finish as `run` does. On SIGTERM the supervisor is asked to say so. pack: name to report as ready.
+    """
+    _Worker(_configuration(app, max_connections), link, pack).run()
+
+
+class _Worker(uvicorn.Server):
+    """uvicorn's server for connections that another process has accepted."""
+
+    def __init__(self, config: uvicorn.Config, link: WorkerEnd, pack: str) -> None:
+        super().__init__(config)
+        self._link = link
+        self._pack = pack
+        self._joining: set[asyncio.Task[None]] = set()
+        self._asked = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen nowhere; say that connections are welcome."""
+        await super().startup(sockets=[])
+        loop = asyncio.get_running_loop()
+
+        def in_loop(work: Callable[..., object], *arguments: object) -> None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(work, *arguments)
+
+        self._link.serve(
+            self._pack,
+            take=lambda connection: in_loop(self._take, connection),
+            stop=lambda: in_loop(loop.call_later, LAST_REQUEST_SECONDS, self._stop),
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ask the supervisor for the word to stop; when that is taken too long, stop on the next signal."""
+        if self._asked:
+            super().handle_exit(sig, frame)
+        self._asked = True
+        self._link.ask_to_leave()
+
+    def _take(self, connection: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._join(connection))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _join(self, connection: socket.socket) -> None:
+        """Begin to answer on a connection."""
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        except OSError:  # it has ended meanwhile
+            connection.close()
+            self._link.closed()
+
+    def _protocol(self) -> BoundedHttpProtocol:
+        protocol = BoundedHttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        protocol.on_close = self._link.closed
+        return protocol
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def _configuration(app: ASGIApp, max_connections: int) -> uvicorn.Config:
     options: dict[str, Any] = {
         "http": BoundedHttpProtocol,
         "ws": "none",
@@ -150,4 +237,4 @@ def run(app: ASGIApp, listening: socket.socket, *, max_connections: int) -> None
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
         "backlog": BACKLOG,
     }
-    uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listening])
+    return uvicorn.Config(app, **options)

@@ -7,8 +7,6 @@ not be done, and one line says why; 2: the command was not understood; 130: inte
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +23,11 @@ from facerec.cli.faces import faces_app
 from facerec.cli.index import index
 from facerec.cli.keys import keys_app
 from facerec.cli.moving import export_collections, import_collections
-from facerec.cli.output import note
+from facerec.cli.output import TRACEBACK, one_line_errors
 from facerec.cli.packs import packs_app
 from facerec.cli.search import search
 from facerec.cli.serve import serve
 from facerec.cli.users import users_app
-from facerec.errors import FacerecError
 
 app = typer.Typer(
     name="facerec",
@@ -55,8 +52,6 @@ app.add_typer(users_app, name="users")
 app.add_typer(keys_app, name="keys")
 app.add_typer(packs_app, name="packs")
 app.add_typer(bench_app, name="bench")
-
-TRACEBACK = "--traceback"
 
 
 def _print_version(wanted: bool) -> None:
@@ -83,22 +78,5 @@ def options(
 
 def main() -> None:
     """Run the command line."""
-    try:
+    with one_line_errors():
         app()
-    except FacerecError as error:
-        _fail(error, error.message)
-    except BrokenPipeError:
-        # Whoever read our output has gone (`facerec ... | head`): nothing more can be said.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
-        sys.exit(1)
-    except OSError as error:
-        _fail(error, str(error))
-    except Exception as error:  # noqa: BLE001 - the last place that can turn a defect into one line
-        _fail(error, f"unexpected {type(error).__name__}: {error} (facerec --traceback shows where)")
-
-
-def _fail(error: Exception, message: str) -> None:
-    if TRACEBACK in sys.argv:
-        traceback.print_exception(error)
-    note(f"Error: {message}")
-    sys.exit(1)

@@ -5,10 +5,12 @@ error.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,6 +25,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+
+from facerec.errors import FacerecError
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")
@@ -42,6 +46,34 @@ def say(message: str) -> None:
 def note(message: str) -> None:
     """Print a sentence on standard error: a warning, or what goes on beside the result."""
     Console(stderr=True).print(escape(message), soft_wrap=True, highlight=False)
+
+
+TRACEBACK = "--traceback"
+"""The option of every command that shows where an error came from."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with exit code 1 on an error, after one line on standard error that says what it is."""
+    try:
+        yield
+    except FacerecError as error:
+        _fail(error, error.message)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`facerec ... | head`): nothing more can be said.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
+        sys.exit(1)
+    except OSError as error:
+        _fail(error, str(error))
+    except Exception as error:  # noqa: BLE001 - the last place that can turn a defect into one line
+        _fail(error, f"unexpected {type(error).__name__}: {error} (facerec --traceback shows where)")
+
+
+def _fail(error: Exception, message: str) -> NoReturn:
+    if TRACEBACK in sys.argv:
+        traceback.print_exception(error)
+    note(f"Error: {message}")
+    sys.exit(1)
 
 
 def print_table(

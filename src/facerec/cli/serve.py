@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from facerec.api.app import create_app
-from facerec.api.server import BACKLOG, address_of, bind, run
+from facerec.api.server import BACKLOG, CONNECTIONS_PER_REQUEST, address_of, bind, run
 from facerec.bootstrap import open_keys, open_service
+from facerec.cli.supervisor import Supervisor
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
 from facerec.observability import configure_logging
-
-CONNECTIONS_PER_REQUEST = 4
-"""Connections open at once for each request that may wait; clients keep idle ones for later."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,31 +27,55 @@ def serve(
         str | None, typer.Option(help="Address to listen on; beyond this machine only with an access key.")
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that answer; default: FACEREC_WORKERS, 1.")
+    ] = None,
 ) -> None:
     """Answer AWS clients over HTTP until told to stop (SIGTERM, Ctrl+C)."""
-    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = {name: value for name, value in given.items() if value is not None}
     settings = read_settings(**overrides)
-    configure_logging(settings.log_level)
-    share_heaps(settings.threads)
+    several = settings.workers > 1
+    configure_logging(settings.log_level, process="supervisor" if several else "")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
     listening = bind(settings.host, settings.port)
-    warning = _check_access(settings)
-    if warning is not None:
-        _log.warning(warning)
-    with listening, open_service(settings) as service:
+    signed = _check_access(settings)
+
+    def greet(pack: str) -> None:
+        typer.echo(_greeting(address_of(listening), pack, signed=signed))
+
+    with listening:
+        if several:
+            supervisor = Supervisor(
+                listening, settings, reread=lambda: read_settings(**overrides), greet=greet
+            )
+            raise typer.Exit(supervisor.run())
+        _answer_alone(listening, settings, greet)
+
+
+def _answer_alone(listening: socket.socket, settings: Settings, greet: Callable[[str], None]) -> None:
+    """Answer in this process."""
+    share_heaps(settings.threads)
+    with open_service(settings) as service:
         listening.listen(BACKLOG)
-        address = address_of(listening)
-        typer.echo(_greeting(address, service.engine.contract.pack, signed=bool(service.keys.list())))
+        greet(service.engine.contract.pack)
         run(create_app(service), listening, max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST)
 
 
-def _check_access(settings: Settings) -> str | None:
-    """What to warn of; raises ConfigurationError where the address and the keys do not go together."""
+def _check_access(settings: Settings) -> bool:
+    """Whether there are access keys; warns of what should not surprise.
+
+    Raises ConfigurationError where the address and the keys do not go together.
+    """
     database = open_metastore(settings)
     try:
-        return open_keys(settings, database).check_address(settings.host)
+        keys = open_keys(settings, database)
+        warning = keys.check_address(settings.host)
+        if warning is not None:
+            _log.warning(warning)
+        return bool(keys.list())
     finally:
         database.close()
 
