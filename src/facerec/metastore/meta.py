@@ -14,17 +14,24 @@ STORE_ID = "store_id"
 TOKEN_SECRET = "token_secret"  # noqa: S105 - the name of the row, not the secret
 
 
+# Of processes that start together the first one's values stay.
+_ENSURE = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+
+
 def ensure(connection: sa.Connection) -> None:
     """Give a new database its identity and its secret. A no-op on one that has them."""
-    present = set(connection.scalars(sa.select(meta.c.name)))
     for name, value in ((STORE_ID, str(uuid.uuid4())), (TOKEN_SECRET, secrets.token_hex(32))):
-        if name not in present:
-            connection.execute(meta.insert().values(name=name, value=value))
+        connection.execute(_ENSURE, {"name": name, "value": value})
 
 
 def store_id(connection: sa.Connection) -> str:
     """Identity of the database."""
     return _value(connection, STORE_ID)
+
+
+def renew_store_id(connection: sa.Connection) -> None:
+    """Give a restored database an identity of its own: no index of what it was before is taken for its."""
+    connection.execute(meta.update().where(meta.c.name == STORE_ID).values(value=str(uuid.uuid4())))
 
 
 def token_secret(connection: sa.Connection) -> bytes:

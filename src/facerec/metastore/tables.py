@@ -20,10 +20,17 @@ metadata = sa.MetaData(
 # SQLite numbers INTEGER keys alone (they have 64 bits there); PostgreSQL has to be asked for 64 bits.
 _Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+
+def _name(length: int) -> sa.String:
+    """Text that is looked up or listed: in the order of its bytes, as SQLite has it anyway, whatever
+    PostgreSQL was set up for. The order of a language changes with the system's libraries."""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
 meta = sa.Table(
     "meta",
     metadata,
-    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("name", _name(64), primary_key=True),
     sa.Column("value", sa.String(255), nullable=False),
 )
 
@@ -32,7 +39,7 @@ collections = sa.Table(
     metadata,
     sa.Column("key", _Key, primary_key=True),
     # NULL: deleted, and its rows are being removed in small transactions.
-    sa.Column("name", sa.String(255), unique=True),
+    sa.Column("name", _name(255), unique=True),
     sa.Column("pack", sa.String(255), nullable=False),
     sa.Column("contract_id", sa.String(255), nullable=False),
     sa.Column("model_version", sa.String(64), nullable=False),
@@ -56,7 +63,7 @@ users = sa.Table(
     sa.Column("key", _Key, primary_key=True),
     sa.Column("collection_key", _Key, sa.ForeignKey("collections.key"), nullable=False),
     sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Column("user_id", sa.String(128), nullable=False),
+    sa.Column("user_id", _name(128), nullable=False),
     sa.Column("face_count", sa.Integer, nullable=False),
     # The aggregate of the user's faces; NULL while there are none.
     sa.Column("scale", sa.Double),
@@ -128,15 +135,15 @@ tags = sa.Table(
     "tags",
     metadata,
     sa.Column("collection_key", _Key, sa.ForeignKey("collections.key"), primary_key=True),
-    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("name", _name(128), primary_key=True),
     sa.Column("value", sa.String(256), nullable=False),
 )
 
 client_tokens = sa.Table(
     "client_tokens",
     metadata,
-    sa.Column("operation", sa.String(64), primary_key=True),
-    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("operation", _name(64), primary_key=True),
+    sa.Column("token", _name(64), primary_key=True),
     sa.Column("parameters", sa.LargeBinary(32), nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -146,7 +153,7 @@ client_tokens = sa.Table(
 access_keys = sa.Table(
     "access_keys",
     metadata,
-    sa.Column("access_key_id", sa.String(128), primary_key=True),
+    sa.Column("access_key_id", _name(128), primary_key=True),
     sa.Column("label", sa.String(255), nullable=False),
     sa.Column("sealed_secret", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -156,7 +163,7 @@ access_keys = sa.Table(
 leases = sa.Table(
     "leases",
     metadata,
-    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("name", _name(128), primary_key=True),
     sa.Column("holder", sa.String(128), nullable=False),
     # By the database's clock, so that machines whose clocks differ agree.
     sa.Column("deadline", sa.Double, nullable=False),
