@@ -99,6 +99,16 @@ class Function:
         """The element `index` of an array of `kind`, or the `vector` that begins there."""
         return self.value(f"load {vector or kind}, ptr {self.at(base, kind, index)}, align {align}")
 
+    def spread(self, kind: str, count: int, value: str) -> str:
+        """A vector of `count` times the same value of type `kind`."""
+        vector = f"<{count} x {kind}>"
+        one = self.value(f"insertelement {vector} poison, {kind} {value}, i32 0")
+        return self.value(f"shufflevector {vector} {one}, {vector} poison, <{count} x i32> zeroinitializer")
+
+    def fetch(self, address: str) -> None:
+        """The line of memory at the address is soon needed."""
+        self.do(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+
     def label(self, name: str) -> None:
         """Begin a new block; the one before falls into it."""
         self.do(f"br label %{name}")

@@ -1,8 +1,10 @@
 """How each kind of processor takes dot products of bytes: whole numbers, and the same on all of them.
 
-What a sum of products adds up is one register wide: `lanes` sums of neighbours. A *tile* of R rows times P
-probes with R * P = lanes therefore ends with `lanes` registers, and a tree of shuffles and additions turns
-these into one register with the tile's `lanes` dot products, to be compared at once.
+What a sum of products adds up is one register wide: `lanes` sums of four neighbours each. One probe's
+products end with a register a row, and a tree of shuffles and additions turns `lanes` of these into one
+register with as many dot products. Several probes are spared that tree, which would take longer than the
+products: `columns` turns ROW_BLOCK rows round once for all probes, four codes of each row side by side, so
+that every sum is a row's own from the start (`tile`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from facerec.vectors.assembly import Function, Processor
+
+ROW_BLOCK = 16
+"""Rows that the kernels may touch together: arrays of rows are a multiple of it long."""
+
+_SIGNS = -0x7F7F7F80
+"""The highest bit of each of four bytes, as an i32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +31,9 @@ class Dot:
     """What has to be added to each code first, 128 or 0; sums are too high by it times the probe's sum."""
     add: Callable[[Function, str, str, str], str]
     """Writes sums + raised codes * probe, given the names of the three."""
+    tile_probes: int
+    """Probes of a tile: the sums of as many with ROW_BLOCK rows stay in registers."""
     declaration: str
-
-    @property
-    def tile_probes(self) -> int:
-        """Probes of a tile where there are several: as near a square as can be, which loads least."""
-        return 4 if self.lanes == 16 else 2
 
 
 def _vnni(bits: int) -> Dot:
@@ -42,7 +47,7 @@ def _vnni(bits: int) -> Dot:
         words = [f.value(f"bitcast {data} {part} to {sums}") for part in (codes, probe)]
         return f.value(f"call {sums} {name}({sums} {total}, {sums} {words[0]}, {sums} {words[1]})")
 
-    return Dot(lanes, 128, add, f"declare {sums} {name}({sums}, {sums}, {sums})")
+    return Dot(lanes, 128, add, 16 if bits == 512 else 4, f"declare {sums} {name}({sums}, {sums}, {sums})")
 
 
 def _arm() -> Dot:
@@ -52,41 +57,45 @@ def _arm() -> Dot:
     def add(f: Function, total: str, codes: str, probe: str) -> str:
         return f.value(f"call <4 x i32> {name}(<4 x i32> {total}, <16 x i8> {codes}, <16 x i8> {probe})")
 
-    return Dot(4, 0, add, f"declare <4 x i32> {name}(<4 x i32>, <16 x i8>, <16 x i8>)")
+    return Dot(4, 0, add, 4, f"declare <4 x i32> {name}(<4 x i32>, <16 x i8>, <16 x i8>)")
 
 
 def _avx2() -> Dot:
-    """Bytes widened to 16 bits, whose products are added in pairs."""
+    """Bytes widened to 16 bits, even places and odd ones apart, whose products are added in pairs."""
     name = "@llvm.x86.avx2.pmadd.wd"
 
     def add(f: Function, total: str, codes: str, probe: str) -> str:
-        for half in (0, 16):
-            wide = [_widened(f, data, 32, half, 16, "i16") for data in (codes, probe)]
+        for place in range(2):
+            wide = [_widened(f, data, 16, 16, place) for data in (codes, probe)]
             pairs = f.value(f"call <8 x i32> {name}(<16 x i16> {wide[0]}, <16 x i16> {wide[1]})")
             total = f.value(f"add <8 x i32> {total}, {pairs}")
         return total
 
-    return Dot(8, 0, add, f"declare <8 x i32> {name}(<16 x i16>, <16 x i16>)")
+    return Dot(8, 0, add, 4, f"declare <8 x i32> {name}(<16 x i16>, <16 x i16>)")
 
 
 def _plain() -> Dot:
     """Without any special instruction: LLVM does what the processor can."""
 
     def add(f: Function, total: str, codes: str, probe: str) -> str:
-        for quarter in range(0, 16, 4):
-            wide = [_widened(f, data, 16, quarter, 4, "i32") for data in (codes, probe)]
+        for place in range(4):
+            wide = [_widened(f, data, 4, 32, place) for data in (codes, probe)]
             product = f.value(f"mul <4 x i32> {wide[0]}, {wide[1]}")
             total = f.value(f"add <4 x i32> {total}, {product}")
         return total
 
-    return Dot(4, 0, add, "")
+    return Dot(4, 0, add, 2, "")
 
 
-def _widened(f: Function, data: str, size: int, first: int, count: int, kind: str) -> str:
-    """`count` bytes of `data` (`size` bytes) from `first` on, sign-extended to `kind`."""
-    mask = places(range(first, first + count))
-    part = f.value(f"shufflevector <{size} x i8> {data}, <{size} x i8> poison, {mask}")
-    return f.value(f"sext <{count} x i8> {part} to <{count} x {kind}>")
+def _widened(f: Function, data: str, count: int, bits: int, place: int) -> str:
+    """The byte at `place` of each of `count` words of `bits` bits, sign-extended to the whole word.
+
+    By shifts, which processors do in place where they would carry neighbours across the register.
+    """
+    kind = f"<{count} x i{bits}>"
+    words = f.value(f"bitcast <{count * bits // 8} x i8> {data} to {kind}")
+    raised = f.value(f"shl {kind} {words}, splat (i{bits} {bits - 8 - 8 * place})")
+    return f.value(f"ashr {kind} {raised}, splat (i{bits} {bits - 8})")
 
 
 def places(numbers: range | list[int]) -> str:
@@ -109,35 +118,87 @@ def dot_of(processor: Processor) -> Dot:
     return _plain()
 
 
-def tile(f: Function, dot: Dot, rows: list[str], probes: list[str], width: int, *, raised: bool) -> str:
-    """Writes the dot products of R rows and P probes (addresses): a vector of `lanes` sums, row by row.
+def row_products(f: Function, dot: Dot, rows: list[str], probe: str, width: int) -> str:
+    """Writes the dot products of `lanes` rows with a probe (addresses): a vector of `lanes` sums."""
+    sums, data = f"<{dot.lanes} x i32>", f"<{dot.lanes * 4} x i8>"
+    totals = [f.variable(sums, "zeroinitializer") for _ in rows]
+    with f.loop("0", str(width), dot.lanes * 4) as place:
+        asked = f.load(probe, "i8", place, data)
+        for row, total in zip(rows, totals, strict=True):
+            codes = _raised(f, dot, f.load(row, "i8", place, data))
+            f.set(total, sums, dot.add(f, f.get(total, sums), codes, asked))
+    return _summed(f, [f.get(total, sums) for total in totals])
 
-    raised: whether the rows are what `raised_rows` gave.
+
+def columns(f: Function, dot: Dot, codes: str, row: str, width: int, into: str) -> None:
+    """Writes ROW_BLOCK rows from `row` on, turned round and with the bias added, into memory.
+
+    into: width / 4 times ROW_BLOCK words (i32), a word of each row after the other.
+    """
+    kind = f"<{dot.lanes} x i32>"
+    numbers = [f.value(f"add i64 {row}, {i}") for i in range(ROW_BLOCK)]
+    addresses = [f.at(codes, f"[{width} x i8]", number) for number in numbers]
+    with f.loop("0", str(width // 4), 4) as word:
+        for group in range(0, ROW_BLOCK, dot.lanes):
+            squares = []
+            for first in range(group, group + 4):
+                rows = addresses[first : group + dot.lanes : 4]
+                squares.append(_joined(f, [f.load(one, "i32", word, "<4 x i32>") for one in rows], 4))
+            for column, turned in enumerate(_turned(f, squares, dot.lanes)):
+                raised = f.value(f"xor {kind} {turned}, splat (i32 {_SIGNS})") if dot.bias else turned
+                place = f.at(into, f"[{ROW_BLOCK} x i32]", f.value(f"add i64 {word}, {column}"))
+                f.do(f"store {kind} {raised}, ptr {f.at(place, 'i32', str(group))}, align {4 * dot.lanes}")
+
+
+def _turned(f: Function, rows: list[str], lanes: int) -> list[str]:
+    """Writes four vectors of `lanes` words turned round: of each four words the columns of their square."""
+    kind = f"<{lanes} x i32>"
+
+    def zipped(one: str, other: str, size: int, half: int) -> str:
+        """Pieces of `size` words of both in turns, of the lower or upper half of each four words."""
+        mask = []
+        for start in range(0, lanes, 4):
+            for piece in range(start + 2 * half, start + 2 * half + 2, size):
+                mask += [piece + i for i in range(size)] + [lanes + piece + i for i in range(size)]
+        return f.value(f"shufflevector {kind} {one}, {kind} {other}, {places(mask)}")
+
+    low = [zipped(rows[0], rows[1], 1, half) for half in range(2)]
+    high = [zipped(rows[2], rows[3], 1, half) for half in range(2)]
+    return [zipped(one, other, 2, half) for one, other in zip(low, high, strict=True) for half in range(2)]
+
+
+def tile(f: Function, dot: Dot, turned: str, probe: str, width: int, ahead: str) -> list[str]:
+    """Writes the dot products of what `columns` turned round with `tile_probes` probes, the first at `probe`.
+
+    Gives a vector of ROW_BLOCK sums for each probe. ahead: rows that are soon needed, as many; memory is
+    asked for them a line at a time, for it has no ear for more than a few at once.
     """
     sums, data = f"<{dot.lanes} x i32>", f"<{dot.lanes * 4} x i8>"
-    totals = [[f.variable(sums, "zeroinitializer") for _ in probes] for _ in rows]
-    with f.loop("0", str(width), dot.lanes * 4) as place:
-        loaded = [f.load(probe, "i8", place, data) for probe in probes]
-        for row, of_row in zip(rows, totals, strict=True):
-            codes = f.load(row, "i8", place, data)
-            if not raised:
-                codes = _raised(f, dot, codes)
-            for probe, total in zip(loaded, of_row, strict=True):
-                f.set(total, sums, dot.add(f, f.get(total, sums), codes, probe))
-    return _summed(f, [f.get(total, sums) for of_row in totals for total in of_row])
+    groups = range(0, ROW_BLOCK, dot.lanes)
+    totals = [[f.variable(sums, "zeroinitializer") for _ in groups] for _ in range(dot.tile_probes)]
+    with f.loop("0", str(width // 4)) as word:
+        row = f.at(turned, f"[{ROW_BLOCK} x i32]", word)
+        codes = [f.load(row, "i32", str(group), data, align=4 * dot.lanes) for group in groups]
+        first = f.at(probe, "i32", word)
+        f.fetch(f.at(ahead, f"[{4 * ROW_BLOCK} x i8]", word))
+        for number, of_probe in enumerate(totals):
+            asked = f.spread("i32", dot.lanes, f.load(first, "i8", str(number * width), "i32"))
+            asked = f.value(f"bitcast {sums} {asked} to {data}")
+            for part, total in zip(codes, of_probe, strict=True):
+                f.set(total, sums, dot.add(f, f.get(total, sums), part, asked))
+    return [_joined(f, [f.get(total, sums) for total in of_probe], dot.lanes) for of_probe in totals]
 
 
-def raised_rows(f: Function, dot: Dot, rows: list[str], width: int) -> list[str]:
-    """Writes rows with the bias added to their codes, for many tiles; gives their addresses."""
-    if not dot.bias:
-        return rows
-    data = f"<{dot.lanes * 4} x i8>"
-    copies = [f.space(f"[{width} x i8]") for _ in rows]
-    with f.loop("0", str(width), dot.lanes * 4) as place:
-        for row, copy in zip(rows, copies, strict=True):
-            codes = _raised(f, dot, f.load(row, "i8", place, data))
-            f.do(f"store {data} {codes}, ptr {f.at(copy, 'i8', place)}, align 1")
-    return copies
+def _joined(f: Function, vectors: list[str], lanes: int) -> str:
+    """Writes vectors of `lanes` words one after the other: one vector."""
+    while len(vectors) > 1:
+        kind, mask = f"<{lanes} x i32>", places(range(2 * lanes))
+        vectors = [
+            f.value(f"shufflevector {kind} {one}, {kind} {other}, {mask}")
+            for one, other in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        lanes *= 2
+    return vectors[0]
 
 
 def _raised(f: Function, dot: Dot, codes: str) -> str:

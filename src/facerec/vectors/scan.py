@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from facerec.domain import VectorHit
 from facerec.vectors.best import Best
-from facerec.vectors.kernels import ROW_BLOCK, ProbeCodes, Reached, kernels
+from facerec.vectors.dot_products import ROW_BLOCK
+from facerec.vectors.kernels import ProbeCodes, Reached, kernels
 from facerec.vectors.quantization import LARGEST_CODE
 from facerec.vectors.segment import Segment, row_width, sketch_words
 from facerec.vectors.sketch import ProbeSketch, sketch_probe
@@ -53,9 +54,12 @@ class _Costs:
     """Nanoseconds of one processor, measured (docs/decisions/0008): only their proportions matter."""
 
     CODES_BYTE = 0.06
-    """To read a byte of codes in order."""
-    CODES_BYTE_PROBE = 0.0045
-    """To multiply a byte of codes with a probe's."""
+    """To read a byte of codes in order, and multiply it with one probe's."""
+    TURNED_BYTE = 0.08
+    """To read a byte of codes in order and turn it round for several probes, up to MANY_PROBES of them."""
+    TURNED_BYTE_PROBE = 0.0027
+    """To multiply a byte of codes, turned round, with another probe's."""
+    MANY_PROBES = 16
     SKETCH_BYTE = 0.05
     """To compare a byte of a sketch with a probe's."""
     CHOSEN_ROW = 10.0
@@ -66,7 +70,9 @@ class _Costs:
     @classmethod
     def by_codes(cls, width: int, probes: int) -> float:
         """A row, for all probes."""
-        return width * max(cls.CODES_BYTE, cls.CODES_BYTE_PROBE * probes)
+        if probes == 1:
+            return width * cls.CODES_BYTE
+        return width * (cls.TURNED_BYTE + cls.TURNED_BYTE_PROBE * max(probes - cls.MANY_PROBES, 0))
 
     @classmethod
     def by_sketch(cls, width: int, shares: Sequence[float]) -> float:

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.vectors.kernels import ROW_BLOCK, SKETCH_ROWS, WIDTH_STEP
+from facerec.vectors.dot_products import ROW_BLOCK
+from facerec.vectors.loops import SKETCH_ROWS, WIDTH_STEP
 from facerec.vectors.sketch import SKETCH_DIMENSION, bits_of
 
 SEGMENT_ROWS = 2**18

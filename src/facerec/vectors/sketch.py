@@ -32,7 +32,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.vectors.kernels import PLANES, ROW_BLOCK, ProbeCodes, kernels
+from facerec.vectors.dot_products import ROW_BLOCK
+from facerec.vectors.kernels import ProbeCodes, kernels
+from facerec.vectors.loops import PLANES
 
 VERSION = 1
 """Of the rotation and the bits: sketches of another version compare with nothing."""

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from facerec.domain import CollectionKey, EntityKind
 from facerec.vectors import sketch
-from facerec.vectors.kernels import ROW_BLOCK
+from facerec.vectors.dot_products import ROW_BLOCK
 from facerec.vectors.segment import Segment, SegmentArrays
 
 MAGIC = b"facerec index 2\n"

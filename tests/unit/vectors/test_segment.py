@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facerec.vectors.kernels import ROW_BLOCK, SKETCH_ROWS
+from facerec.vectors.dot_products import ROW_BLOCK
+from facerec.vectors.loops import SKETCH_ROWS
 from facerec.vectors.segment import Segment, SegmentArrays, row_width, sketch_words
 from facerec.vectors.sketch import bits_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facerec.vectors.kernels import PLANES
+from facerec.vectors.loops import PLANES
 from facerec.vectors.quantization import quantize_batch
 from facerec.vectors.sketch import ProbeSketch, bits_of, sketch_probe
 
