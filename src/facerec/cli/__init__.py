@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from facerec.cli.backup import backup, restore
 from facerec.cli.bench import bench_app
 from facerec.cli.check import check
 from facerec.cli.collections import collections_app
@@ -46,6 +47,8 @@ app.command()(search)
 app.command("eval")(evaluate)
 app.command("export")(export_collections)
 app.command("import")(import_collections)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")

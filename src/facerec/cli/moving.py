@@ -33,7 +33,8 @@ from facerec.metastore import open_metastore
 from facerec.services.transfer import importing
 from facerec.services.transfer.content import CollectionHead
 from facerec.services.transfer.exporting import export
-from facerec.services.transfer.importing import Content, ImportedCollection, Importer, OnConflict, Outcome
+from facerec.services.transfer.importing import ImportedCollection, Importer, OnConflict, Outcome
+from facerec.services.transfer.reading import Content, inspect
 
 MEGABYTE = 1_000_000
 
@@ -116,7 +117,7 @@ def import_collections(
     if file is None:
         raise InvalidParameter("name the file to import")
     with downloading("checking") as progress:
-        content = importing.inspect(file, progress)
+        content = inspect(file, progress)
     if check:
         _show(file, content, as_json=as_json)
         return

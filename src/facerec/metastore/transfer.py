@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from facerec.db.sealed import opened
 from facerec.domain import HIDDEN, Collection, CollectionKey, EmbeddingContract
 from facerec.errors import InvalidParameter
 from facerec.metastore import changes, collections
@@ -149,7 +150,7 @@ def read_faces(connection: sa.Connection, key: CollectionKey, step: int) -> Iter
             stored_at=stored_at,
             expires_at=expires_at,
             scales=scales,
-            codes=codes,
+            codes=opened(connection.dialect, codes),
         )
         after = numbers[-1]
 

@@ -9,11 +9,9 @@ part is cut off. So whatever happened between the two runs, the file is as of on
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import BinaryIO
 
 from facerec.db import Connection, Database
 from facerec.domain import Collection
-from facerec.errors import Conflict, StorageError, UnreadableFile
+from facerec.errors import StorageError, UnreadableFile
 from facerec.metastore import collections, keys, meta, tags, transfer
 from facerec.services.transfer.container import Block, BlockReader, Kind, Seal, encode, first_line
 from facerec.services.transfer.content import (
@@ -29,15 +27,11 @@ from facerec.services.transfer.content import (
     End,
     Head,
     SealedKey,
-    encode_faces,
     encode_keys,
-    encode_users,
     encode_value,
-    rows_of_a_block,
 )
-
-PART = ".part"
-"""What the name of an unfinished file ends with."""
+from facerec.services.transfer.rows import encode_faces, encode_users, rows_of_a_block
+from facerec.services.whole_file import PART, growing
 
 Progress = Callable[[int, int], None]
 """Told (faces done, faces in all)."""
@@ -75,16 +69,9 @@ def export(
     disk. with_keys: access keys too, sealed as they are. Raises NotFound, StorageError, and Conflict
     while another one writes the same file.
     """
-    part = path.with_name(path.name + PART)
-    with _told(path), _locked(part) as stream:
-        with database.read() as connection:
-            exporter = _Exporter(connection, _PartFile(stream, part.name), progress)
-            exported = exporter.write(_chosen(connection, names), with_keys=with_keys, as_of=clock())
-        stream.flush()
-        os.fsync(stream.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    return exported
+    with growing(path) as stream, database.read() as connection:
+        exporter = _Exporter(connection, _PartFile(stream, path.name + PART), progress)
+        return exporter.write(_chosen(connection, names), with_keys=with_keys, as_of=clock())
 
 
 def _chosen(connection: Connection, names: Sequence[str]) -> list[Collection]:
@@ -249,38 +236,3 @@ class _Exporter:
                 f"{collection.face_count} faces, and has {len(user_keys)} and {faces}."
             )
         return len(user_keys), faces
-
-
-@contextlib.contextmanager
-def _locked(part: Path) -> Iterator[BinaryIO]:
-    """The unfinished file, for its owner alone, kept from others who would write it."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "r+b") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(f"{part} is being written by another export.") from error
-        if not os.path.samestat(os.fstat(descriptor), os.stat(part)):
-            raise Conflict(f"{part} has just been finished by another export.")
-        yield stream
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say of an error of the disk what it means for the file."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}. What was there before is as it was; "
-            "run the command again to go on."
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
