@@ -98,7 +98,14 @@ class LocalImage:
     path: Path
 
 
-ImageReference = InlineImage | S3Image | LocalImage
+@dataclass(frozen=True, slots=True)
+class UrlImage:
+    """An image behind a web address, http(s)."""
+
+    url: str
+
+
+ImageReference = InlineImage | S3Image | LocalImage | UrlImage
 
 
 # --- what an engine sees in an image ---------------------------------------------------------------

@@ -10,10 +10,12 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── InvalidImage              bytes that are not a readable image
     ├── ImageTooLarge             more bytes or pixels than the limit
     ├── InvalidS3Object           the S3 object cannot be had
+    ├── InvalidImageUrl           the image behind a web address may not, or can not, be had
     ├── InvalidPaginationToken    a token that was not given out for this listing
     ├── NotFound                  a collection, user, key or pack that does not exist
     ├── AlreadyExists             a collection, user or key that exists
     ├── Conflict                  the state of the thing forbids the change
+    │   └── ModelSwitched         the collection got another model while the request was at work
     ├── IdempotencyMismatch       a client token reused with other parameters
     ├── QuotaExceeded             a fixed limit of the service is reached
     ├── Overloaded                the queue is full: try again
@@ -75,6 +77,10 @@ class InvalidS3Object(FacerecError):
     """Unable to get object metadata from S3. Check object key, region and/or access permissions."""
 
 
+class InvalidImageUrl(FacerecError):
+    """The image's address is not allowed, or does not give an image."""
+
+
 class InvalidPaginationToken(FacerecError):
     """Invalid Pagination Token"""
 
@@ -89,6 +95,10 @@ class AlreadyExists(FacerecError):
 
 class Conflict(FacerecError):
     """The state of the resource forbids this change."""
+
+
+class ModelSwitched(Conflict):
+    """The collection has been switched to another face model meanwhile; try your call again."""
 
 
 class IdempotencyMismatch(FacerecError):

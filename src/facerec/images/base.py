@@ -11,4 +11,4 @@ class ImageLoader(Protocol):
     """Fetches encoded images within the limits on bytes. Keeps none."""
 
     def load(self, reference: ImageReference) -> bytes:
-        """The encoded bytes. Raises ImageTooLarge, InvalidImage (empty), InvalidS3Object."""
+        """The encoded bytes. Raises ImageTooLarge, InvalidImage (empty), InvalidS3Object, InvalidImageUrl."""

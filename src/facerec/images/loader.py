@@ -5,28 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from facerec.config import Settings
-from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image
+from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image, UrlImage
 from facerec.errors import ImageTooLarge, InvalidImage
 from facerec.images.base import ImageLoader
 from facerec.images.s3 import S3Source
+from facerec.images.url import UrlSource
 
 
 class ReferenceLoader:
     """Loads images of every kind of reference. Safe to call from many threads."""
 
-    def __init__(self, *, max_image_bytes: int, s3: S3Source) -> None:
-        """`max_image_bytes` bounds images that come with a request; those in S3 have their own bound."""
+    def __init__(self, *, max_image_bytes: int, s3: S3Source, urls: UrlSource) -> None:
+        """`max_image_bytes` bounds images that come with a request; those elsewhere have their own bounds."""
         self._max_image_bytes = max_image_bytes
         self._s3 = s3
+        self._urls = urls
 
     def load(self, reference: ImageReference) -> bytes:
-        """The encoded bytes. Raises ImageTooLarge, InvalidImage (empty, no file), InvalidS3Object."""
+        """The encoded bytes. Raises ImageTooLarge, InvalidImage (empty, no file), InvalidS3Object,
+        InvalidImageUrl.
+        """
         match reference:
             case InlineImage(data):
                 if len(data) > self._max_image_bytes:
                     raise ImageTooLarge(_too_large(len(data), self._max_image_bytes))
             case S3Image():
                 data = self._s3.read(reference)
+            case UrlImage():
+                data = self._urls.read(reference)
             case LocalImage(path):
                 data = self._read_file(path)
         if not data:
@@ -47,14 +53,20 @@ class ReferenceLoader:
 
 
 def open_loader(settings: Settings) -> ImageLoader:
-    """The loader that the settings describe. Connects to nothing before an image in S3 is asked for."""
+    """The loader that the settings describe. Connects to nothing before an image elsewhere is asked for."""
     s3 = S3Source(
         region=settings.aws_region,
         endpoint_url=settings.s3_endpoint_url,
         max_bytes=settings.max_s3_image_bytes,
         connections=settings.threads * 2,
     )
-    return ReferenceLoader(max_image_bytes=settings.max_image_bytes, s3=s3)
+    urls = UrlSource(
+        allowed_hosts=settings.url_allowed_hosts,
+        allow_private=settings.url_allow_private,
+        max_bytes=settings.max_url_image_bytes,
+        seconds=settings.url_seconds,
+    )
+    return ReferenceLoader(max_image_bytes=settings.max_image_bytes, s3=s3, urls=urls)
 
 
 def _too_large(size: int, limit: int) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from facerec.db import Connection, Database
 from facerec.domain import Collection
 from facerec.engine.base import Engine
-from facerec.errors import Conflict, NotFound
+from facerec.errors import ModelSwitched, NotFound
 from facerec.metastore import collections
 from facerec.services.engines import Engines
 
@@ -16,10 +16,6 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 """Times that a request is answered anew because its collection has got another model meanwhile."""
-
-
-class ModelSwitched(Conflict):
-    """The collection has been switched to another face model while the request was at work; try again."""
 
 
 def open_collection(database: Database, engines: Engines, name: str) -> tuple[Collection, Engine]:

@@ -9,8 +9,10 @@ from facerec.domain import BoundingBox, MigrationObstacle
 SAME_BOX = 0.5
 """Overlap (intersection over union) from which two boxes of one detector in one image are one face."""
 
-OTHER_DETECTOR = 0.2
-"""Overlap from which a box of one detector and a box of another are one face."""
+OTHER_DETECTOR = 0.3
+"""Overlap from which a box of one detector and a box of another are one face. Of 473 faces that dlib's
+detector found (400 images of LFW, 18 photographs), SCRFD's overlapped all but two by 0.45 or more, 0.66 in
+the middle; the face next best overlapped by 0.15 at most."""
 
 CLEARLY_LESS = 0.6
 """Most overlap of the second box, by that of the first, at which the first is clearly the one."""

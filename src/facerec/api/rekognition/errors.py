@@ -63,10 +63,12 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.InvalidImage: WireError("InvalidImageFormatException", 400),
         errors.ImageTooLarge: WireError("ImageTooLargeException", 400),
         errors.InvalidS3Object: WireError("InvalidS3ObjectException", 400),
+        errors.InvalidImageUrl: WireError("InvalidParameterException", 400),
         errors.InvalidPaginationToken: WireError("InvalidPaginationTokenException", 400),
         errors.NotFound: WireError("ResourceNotFoundException", 400),
         errors.AlreadyExists: WireError("ResourceAlreadyExistsException", 400),
         errors.Conflict: WireError("ConflictException", 400),
+        errors.ModelSwitched: WireError("ConflictException", 400),
         errors.IdempotencyMismatch: WireError("IdempotentParameterMismatchException", 400),
         errors.QuotaExceeded: WireError("ServiceQuotaExceededException", 400),
         # AWS clients retry this one with growing pauses; a 429 they would not understand.
