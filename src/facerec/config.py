@@ -6,12 +6,14 @@ Nothing else in the package reads the environment. `docs/settings.md` is generat
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facerec.domain import FOREVER
 from facerec.errors import ConfigurationError
 
 MEBIBYTE = 1024 * 1024
@@ -27,6 +29,31 @@ SnapshotPolicy = Literal["auto", "always", "never"]
 
 VectorStoreName = Literal["embedded", "pgvector", "qdrant", "pinecone"]
 """Where the vectors are searched."""
+
+
+UserMatching = Literal["average", "best"]
+"""What stands for a user in searches: the mean of its faces' embeddings, or the best of them."""
+
+_DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of a duration, 1 or more: 90s, 15m, 12h, 30d, 8w; or forever (FOREVER). Raises ValueError."""
+    if text.strip().lower() == "forever":
+        return FOREVER
+    found = _DURATION.fullmatch(text.strip().lower())
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"{text[:40]!r} is no duration: it has to be like 90s, 15m, 12h, 30d, 8w or forever")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def duration_text(seconds: int) -> str:
+    """A duration as `parse_duration` reads it, in the largest unit that it is a multiple of."""
+    if seconds >= FOREVER:
+        return "forever"
+    unit = next(unit for unit in "wdhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
 
 
 class Settings(BaseSettings):
@@ -141,6 +168,13 @@ class Settings(BaseSettings):
         description="Memory, in MiB, for the faces and embeddings of images that may be sent again; images "
         "are never kept, and what is kept ends with the process. 0: none. /health counts the hits.",
     )
+    result_cache_seconds: float = Field(
+        900,
+        gt=0,
+        validation_alias="FACEREC_RESULT_CACHE_SECONDS",
+        description="Longest time for which results of an image are kept there: also how long a deletion by "
+        "another process may go unnoticed by them.",
+    )
 
     # --- the index
     vector_store: VectorStoreName = Field(
@@ -234,6 +268,27 @@ class Settings(BaseSettings):
         "face stays under 1 KB in all.",
     )
 
+    # --- retention
+    face_ttl: str | None = Field(
+        None,
+        validation_alias="FACEREC_FACE_TTL",
+        description="How long faces are kept in collections that say nothing of it, as 90s, 15m, 12h, 30d or "
+        "8w; default: until they are deleted. See docs/retention.md.",
+    )
+    sweep_seconds: float = Field(
+        60,
+        ge=0,
+        validation_alias="FACEREC_SWEEP_SECONDS",
+        description="Pause between two sweeps of `facerec serve`, which remove faces past their time and "
+        "what is left over; 0: none (`facerec expire` and `facerec clean` do it then).",
+    )
+    user_matching: UserMatching = Field(
+        "average",
+        validation_alias="FACEREC_USER_MATCHING",
+        description="What stands for a user in searches: average, the mean of its faces' embeddings, or "
+        "best, the best of its faces.",
+    )
+
     # --- model packs
     packs_dir: Path | None = Field(
         None,
@@ -312,6 +367,19 @@ class Settings(BaseSettings):
         description="File of the key that seals secrets at rest; default: master.key in the data folder, "
         "made at first use.",
     )
+
+    @field_validator("face_ttl")
+    @classmethod
+    def _duration(cls, value: str | None) -> str | None:
+        """Refuse what is no duration."""
+        if value is not None:
+            parse_duration(value)
+        return value
+
+    @property
+    def face_ttl_seconds(self) -> int:
+        """`face_ttl` in seconds, FOREVER without one."""
+        return FOREVER if self.face_ttl is None else parse_duration(self.face_ttl)
 
     @field_validator("max_image_pixels", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from facerec.domain import BoundingBox, Collection, CollectionKey, EntityKind, Face, NewFace, RowKey
 from facerec.metastore import changes, collections
+from facerec.metastore.expiry import IS_PRESENT, STORED, Present
 from facerec.metastore.tables import faces, users
 
 _BOX = struct.Struct("<4f")
@@ -33,7 +34,7 @@ _SELECT = sa.select(
 
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
 _IN_COLLECTION = faces.c.collection_key == sa.bindparam("collection")
-_OF_IDS = _SELECT.where(_IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", expanding=True)))
+_OF_IDS = _SELECT.where(_IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", expanding=True)), IS_PRESENT)
 _TAKEN = sa.select(faces.c.face_id).where(
     _IN_COLLECTION, faces.c.face_id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -41,12 +42,14 @@ _TAKEN = sa.select(faces.c.face_id).where(
 _OF_KEYS = _SELECT.where(
     faces.c.key.in_(sa.bindparam("keys", expanding=True)),
     faces.c.collection_key + 0 == sa.bindparam("collection"),
+    IS_PRESENT,
 )
 # Not in order: to have it without sorting SQLite would read all of the collection.
 _OF_IMAGE = _SELECT.where(
     _IN_COLLECTION,
     faces.c.image_id == sa.bindparam("image"),
     faces.c.external_image_id == sa.bindparam("external"),
+    IS_PRESENT,
 )
 _INSERT = faces.insert()
 
@@ -83,9 +86,19 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
     collections.count(connection, collection.key, faces=len(new))
 
 
-def find(connection: sa.Connection, collection: Collection, face_ids: Iterable[str]) -> dict[str, Face]:
-    """The faces of these ids that the collection holds, by face id."""
-    found = connection.execute(_OF_IDS, {"collection": collection.key, "ids": _binary(face_ids)})
+def find(
+    connection: sa.Connection,
+    collection: Collection,
+    face_ids: Iterable[str],
+    *,
+    present: Present = STORED,
+) -> dict[str, Face]:
+    """The faces of these ids that the collection holds, by face id.
+
+    present: here and below, what a face has to outlast to be given; as it stands, those past their time too.
+    """
+    values = {"collection": collection.key, "ids": _binary(face_ids), **present.parameters}
+    found = connection.execute(_OF_IDS, values)
     return {face.face_id: face for _, face in _numbered(found, collection)}
 
 
@@ -95,22 +108,35 @@ def taken(connection: sa.Connection, collection: Collection, face_ids: Iterable[
     return {_uuid_text(value) for value in found}
 
 
-def of_keys(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> dict[RowKey, Face]:
+def of_keys(
+    connection: sa.Connection,
+    collection: Collection,
+    keys: Sequence[RowKey],
+    *,
+    present: Present = STORED,
+) -> dict[RowKey, Face]:
     """The faces of these rows that still exist, by key."""
     if not keys:
         return {}
-    found = connection.execute(_OF_KEYS, {"collection": collection.key, "keys": keys})
+    values = {"collection": collection.key, "keys": keys, **present.parameters}
+    found = connection.execute(_OF_KEYS, values)
     return {face.key: face for _, face in _numbered(found, collection)}
 
 
 def of_image(
-    connection: sa.Connection, collection: Collection, image_id: str, external_image_id: str
+    connection: sa.Connection,
+    collection: Collection,
+    image_id: str,
+    external_image_id: str,
+    *,
+    present: Present = STORED,
 ) -> list[Face]:
     """The faces stored from one image under one external image id, in the order in which they were stored."""
     parameters = {
         "collection": collection.key,
         "image": uuid.UUID(image_id).bytes,
         "external": external_image_id,
+        **present.parameters,
     }
     found = _numbered(connection.execute(_OF_IMAGE, parameters), collection)
     return [face for _, face in sorted(found, key=itemgetter(0))]
@@ -122,13 +148,15 @@ def list_after(
     after: int,
     limit: int,
     *conditions: sa.ColumnElement[bool],
+    present: Present = STORED,
 ) -> list[tuple[int, Face]]:
     """Up to `limit` faces with a change number greater than `after`, with that number, in its order.
 
     conditions: on columns of the table of faces, that they have to meet too.
     """
     query = _SELECT.where(faces.c.collection_key == collection.key, faces.c.number > after, *conditions)
-    return _numbered(connection.execute(query.order_by(faces.c.number).limit(limit)), collection)
+    query = query.where(IS_PRESENT).order_by(faces.c.number).limit(limit)
+    return _numbered(connection.execute(query, present.parameters), collection)
 
 
 def list_some(
@@ -137,8 +165,13 @@ def list_some(
     *,
     user_id: str | None = None,
     face_ids: Iterable[str] | None = None,
+    external_image_id: str | None = None,
+    present: Present = STORED,
 ) -> list[tuple[int, Face]]:
-    """The faces of a user, with one of some ids, or both; with their change number, in its order."""
+    """The faces of a user, with one of some ids, with an external image id, or that are all of what is given.
+
+    Each with its change number, in its order. By an external id alone the whole collection is gone through.
+    """
     query = _SELECT.where(faces.c.collection_key == collection.key)
     if user_id is not None:
         # By the user's row: its few faces are found by their own index, not by a scan of the collection.
@@ -148,7 +181,9 @@ def list_some(
         query = _SELECT.where(faces.c.user_key == user.scalar_subquery())
     if face_ids is not None:
         query = query.where(faces.c.face_id.in_(_binary(face_ids)))
-    found = _numbered(connection.execute(query), collection)
+    if external_image_id is not None:
+        query = query.where(faces.c.external_image_id == external_image_id)
+    found = _numbered(connection.execute(query.where(IS_PRESENT), present.parameters), collection)
     return sorted(found, key=itemgetter(0))
 
 
@@ -158,6 +193,25 @@ def keys_of_user(connection: sa.Connection, user: RowKey) -> list[RowKey]:
     return [RowKey(key) for key in connection.scalars(query)]
 
 
+def owners(connection: sa.Connection, keys: Sequence[RowKey]) -> list[RowKey]:
+    """Keys of the users that faces of these rows belong to, each once."""
+    query = sa.select(faces.c.user_key).where(faces.c.key.in_(keys), faces.c.user_key.is_not(None)).distinct()
+    return sorted(RowKey(key) for key in connection.scalars(query))
+
+
+def owners_of(
+    connection: sa.Connection, keys: Sequence[RowKey], *, present: Present = STORED
+) -> dict[RowKey, RowKey | None]:
+    """Key of the user that each face belongs to, None for nobody's, by the face's key."""
+    if not keys:
+        return {}
+    query = sa.select(faces.c.key, faces.c.user_key).where(faces.c.key.in_(keys), IS_PRESENT)
+    return {
+        RowKey(key): None if user is None else RowKey(user)
+        for key, user in connection.execute(query, present.parameters)
+    }
+
+
 def associate(connection: sa.Connection, keys: Sequence[RowKey], user: RowKey | None) -> None:
     """Make the faces a user's; None makes them nobody's."""
     if keys:
@@ -165,7 +219,9 @@ def associate(connection: sa.Connection, keys: Sequence[RowKey], user: RowKey | 
 
 
 def delete(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> None:
-    """Delete faces of the collection, which have to exist and to be nobody's, under new change numbers.
+    """Delete faces of the collection, which have to exist, under new change numbers.
+
+    Aggregates of users whose faces they were are the caller's to renew.
 
     Those of the same ids in the collection's twin go with them, whoever's they are there.
     """

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from facerec.config import duration_text
 from facerec.db import Connection, Database
 from facerec.domain import Collection, CollectionKey, Page
 from facerec.errors import QuotaExceeded
-from facerec.metastore import collections
+from facerec.metastore import collections, expiry
 from facerec.metastore import tags as tag_rows
 from facerec.services.engines import Engines
 from facerec.services.pagination import PageTokens, page_size
+from facerec.services.retention.lifetimes import Lifetimes
+from facerec.services.retention.tags import FACE_TTL, follow_tags, unfollow_tags
 from facerec.vectors.base import VectorStore
 
 MAX_TAGS = 200
@@ -35,19 +38,23 @@ class CollectionService:
         vectors: VectorStore,
         engines: Engines,
         *,
-        clock: Callable[[], float] = time.time,
+        lifetimes: Lifetimes | None = None,
     ) -> None:
+        """lifetimes: when faces end (None: unless told, never), and the clock."""
         self._database = database
         self._vectors = vectors
         self._engines = engines
-        self._clock = clock
+        self._lifetimes = lifetimes or Lifetimes()
         self._tokens = PageTokens(database)
 
     def create(self, name: str, tags: Mapping[str, str] | None = None) -> Collection:
         """Make an empty collection for the default engine's vectors. Raises AlreadyExists, QuotaExceeded."""
         with self._database.write() as connection:
             collection = collections.insert(
-                connection, name=name, contract=self._engines.default.contract, created_at=self._clock()
+                connection,
+                name=name,
+                contract=self._engines.default.contract,
+                created_at=self._lifetimes.clock(),
             )
             _put_tags(connection, collection, tags or {})
         return collection
@@ -72,9 +79,23 @@ class CollectionService:
                 pass
 
     def describe(self, name: str) -> Collection:
-        """The collection of that name. Raises NotFound."""
+        """The collection of that name, its faces counted without those past their time. Raises NotFound."""
         with self._database.read() as connection:
-            return collections.find(connection, name)
+            found = collections.find(connection, name)
+            past = expiry.count_past(connection, found, self._lifetimes.present(found))
+        return replace(found, face_count=found.face_count - past)
+
+    def retain(self, name: str, seconds: int | None) -> Collection:
+        """Keep the collection's faces for `seconds` from when they were stored; the collection then.
+
+        Of all faces without an end of their own, also those that are there. FOREVER: no end; None: as long as
+        the service's default says. Raises NotFound, QuotaExceeded (200 tags).
+        """
+        if seconds is None:
+            self.untag(name, [FACE_TTL])
+        else:
+            self.tag(name, {FACE_TTL: duration_text(seconds)})
+        return self.describe(name)
 
     def list(self, *, limit: int | None = None, token: str | None = None) -> Page[Collection]:
         """A page of the collections, oldest first: `limit` (1000; at most 4096) from where `token` says.
@@ -90,14 +111,20 @@ class CollectionService:
         return Page(items, self._tokens.make(items[-1].key, "collections") if more else None)
 
     def tag(self, name: str, tags: Mapping[str, str]) -> None:
-        """Set tags, replacing those of the same name. Raises NotFound, QuotaExceeded (200 tags)."""
+        """Set tags, replacing those of the same name.
+
+        Raises NotFound, QuotaExceeded (200 tags), InvalidParameter for a reserved tag that is not understood.
+        """
         with self._database.write() as connection:
             _put_tags(connection, collections.find(connection, name, lock=True), tags)
 
     def untag(self, name: str, keys: Iterable[str]) -> None:
         """Remove tags; unknown ones are a no-op. Raises NotFound."""
         with self._database.write() as connection:
-            tag_rows.remove(connection, collections.find(connection, name, lock=True), keys)
+            collection = collections.find(connection, name, lock=True)
+            keys = list(keys)
+            unfollow_tags(connection, collection, keys)
+            tag_rows.remove(connection, collection, keys)
 
     def tags(self, name: str) -> dict[str, str]:
         """The tags of a collection. Raises NotFound."""
@@ -110,7 +137,8 @@ class CollectionService:
 
 
 def _put_tags(connection: Connection, collection: Collection, tags: Mapping[str, str]) -> None:
-    """Set tags within the limit on their number."""
+    """Set tags within the limit on their number, and do what reserved ones say."""
+    follow_tags(connection, collection, tags)
     tag_rows.put(connection, collection, tags)
     number = len(tag_rows.read(connection, collection))
     if number > MAX_TAGS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from facerec.db import Connection, Database
@@ -27,10 +27,11 @@ from facerec.errors import FaceNotInCollection, NoFaceInImage, NotFound, QuotaEx
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces
 from facerec.observability import current_request
-from facerec.services.access import check_present, find_again, open_collection, settled
+from facerec.services.access import find_again, open_collection, settled
 from facerec.services.engines import Engines
-from facerec.services.matching import nearest
+from facerec.services.matching import FaceMatcher
 from facerec.services.pagination import PageTokens, page_size
+from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.same_face import SAME_BOX, overlap
 from facerec.services.selection import RankedFace, RejectedFace, Selection, select, select_largest
 from facerec.services.twins import Twins, store_twins
@@ -140,14 +141,22 @@ class FaceService:
         images: ImageLoader,
         *,
         max_faces: int = MAX_FACES_PER_COLLECTION,
+        lifetimes: Lifetimes | None = None,
+        forget_images: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
-        """max_faces: most faces of a collection."""
+        """max_faces: most faces of a collection. lifetimes: when faces end (None: unless told, never).
+
+        forget_images: told the ids of images of which faces were deleted.
+        """
         self._database = database
         self._vectors = vectors
         self._engines = engines
         self._twins = Twins(database, engines)
         self._images = images
         self._max_faces = max_faces
+        self._lifetimes = lifetimes or Lifetimes()
+        self._matcher = FaceMatcher(database, vectors, self._lifetimes)
+        self._forget_images = forget_images
         self._tokens = PageTokens(database)
 
     def index(
@@ -159,12 +168,14 @@ class FaceService:
         max_faces: int | None = None,
         quality_filter: QualityFilter = QualityFilter.AUTO,
         attributes: frozenset[str] = frozenset(),
+        expires_in: int | None = None,
     ) -> IndexResult:
         """Store the faces of an image, at most `max_faces` (100); on disk when this returns.
 
-        The same image with the same `external_image_id` gives the same faces again and stores nothing;
-        without an external id every call stores new faces. Raises NotFound, ModelMismatch, QuotaExceeded, the
-        errors of images and engine, StorageError.
+        The same image with the same `external_image_id` gives the same faces again and stores nothing, and
+        they end when they would have; without an external id every call stores new faces. expires_in: seconds
+        that the new ones are kept (FOREVER: no end); None: as long as the collection keeps faces. Raises
+        NotFound, ModelMismatch, QuotaExceeded, the errors of images and engine, StorageError.
         """
         limit = min(max_faces or MAX_FACES_PER_IMAGE, MAX_FACES_PER_IMAGE)
 
@@ -172,7 +183,8 @@ class FaceService:
             target, engine = open_collection(self._database, self._engines, collection)
             data = self._images.load(image)
             seen = self._look(target, engine, data, external_image_id, limit, quality_filter, attributes)
-            stored = self._store(target, seen, data, external_image_id, recordable_source(image))
+            source = recordable_source(image)
+            stored = self._store(target, seen, data, external_image_id, source, expires_in)
             return IndexResult(
                 indexed=tuple(
                     IndexedFace(stored[face.rank], face.found.face) for face in seen.selection.kept
@@ -201,12 +213,13 @@ class FaceService:
         wanted = None if face_ids is None else sorted(set(face_ids))
         with self._database.read() as connection:
             target = collections.find(connection, collection)
+            present = self._lifetimes.present(target)
             scope = ("faces", target.key, user_id, wanted)
             after = self._tokens.read_number(token, *scope)
             if user_id is None and wanted is None:
-                found = faces.list_after(connection, target, after, size + 1)
+                found = faces.list_after(connection, target, after, size + 1, present=present)
             else:
-                some = faces.list_some(connection, target, user_id=user_id, face_ids=wanted)
+                some = faces.list_some(connection, target, user_id=user_id, face_ids=wanted, present=present)
                 found = [numbered for numbered in some if numbered[0] > after]
         page = found[:size]
         more = self._tokens.make(page[-1][0], *scope) if len(found) > size else None
@@ -219,7 +232,7 @@ class FaceService:
         """
         with self._database.write() as connection:
             target = collections.find(connection, collection, lock=True)
-            found = faces.find(connection, target, face_ids)
+            found = faces.find(connection, target, face_ids, present=self._lifetimes.present(target))
             failures = []
             doomed: dict[str, Face] = {}
             for face_id in dict.fromkeys(face_ids):
@@ -234,6 +247,7 @@ class FaceService:
                 else:
                     doomed[face_id] = face
             faces.delete(connection, target, [face.key for face in doomed.values()])
+        self._forget_images({face.image_id for face in doomed.values()})
         return FaceDeletion(tuple(doomed), tuple(failures))
 
     def search(
@@ -280,12 +294,14 @@ class FaceService:
             with self._database.read() as connection:
                 target = find_again(connection, target)
             old = FaceSearch(
-                self._matches(target, engine, probe, size, threshold), target.model_version, face
+                self._matcher.faces(target, engine.calibration, probe, size, threshold),
+                target.model_version,
+                face,
             )
 
             def ask(twin: Collection, other: Engine) -> FaceSearch:
                 its_face, its_probe = _embed_largest(other, data, quality_filter)
-                matches = self._matches(twin, other, its_probe, size, threshold)
+                matches = self._matcher.faces(twin, other.calibration, its_probe, size, threshold)
                 return FaceSearch(matches, twin.model_version, its_face)
 
             return self._twins.answered(target, data, old, ask)
@@ -297,11 +313,12 @@ class FaceService:
     ) -> FaceSearch:
         """Up to `size` faces like a stored one, without itself. Raises FaceNotInCollection."""
         with self._database.read() as connection:
-            face = faces.find(connection, target, [face_id]).get(face_id)
+            present = self._lifetimes.present(target)
+            face = faces.find(connection, target, [face_id], present=present).get(face_id)
             if face is None:
                 raise FaceNotInCollection
             probe = changes.embeddings(connection, EntityKind.FACE, [face.key])[face.key]
-        near = self._matches(target, engine, dequantize(probe), size + 1, threshold)
+        near = self._matcher.faces(target, engine.calibration, dequantize(probe), size + 1, threshold)
         matches = tuple(match for match in near if match.face.key != face.key)[:size]
         return FaceSearch(matches, target.model_version, None)
 
@@ -325,7 +342,7 @@ class FaceService:
         stored: dict[int, Face] = {}
         if external_image_id is not None:
             with self._database.read() as connection:
-                stored = _stored_before(connection, target, selection.kept, image_id, external_image_id)
+                stored = self._stored_before(connection, target, selection.kept, image_id, external_image_id)
         fresh = tuple(face for face in selection.kept if face.rank not in stored)
         embedded = quantize_batch(engine.embed(picture, [face.found for face in fresh])) if fresh else []
         embeddings = {face.rank: embedding for face, embedding in zip(fresh, embedded, strict=True)}
@@ -338,6 +355,7 @@ class FaceService:
         data: bytes,
         external_image_id: str | None,
         source: str | None,
+        expires_in: int | None,
     ) -> dict[int, Face]:
         """The stored face of each rank, after those are stored that were not."""
         image_id, fresh = seen.image_id, seen.fresh
@@ -358,7 +376,7 @@ class FaceService:
             if present.key != target.key:
                 raise NotFound(f"The collection id: {target.name} was deleted, and made anew, meanwhile")
             # Another request may have stored the same image meanwhile.
-            found = _stored_before(connection, present, fresh, image_id, external_image_id)
+            found = self._stored_before(connection, present, fresh, image_id, external_image_id)
             taken = faces.taken(connection, present, ids.values())
             new = {
                 face.rank: NewFace(
@@ -369,6 +387,8 @@ class FaceService:
                     confidence=face.found.face.confidence,
                     embedding=seen.embeddings[face.rank],
                     source=source,
+                    stored_at=int(self._lifetimes.clock()),
+                    expires_at=self._lifetimes.end_after(expires_in),
                 )
                 for face in fresh
                 if face.rank not in found
@@ -387,26 +407,27 @@ class FaceService:
         current_request().check()
         return seen.stored | self._database.write_together(store, lane=target.key)
 
-    def _matches(
-        self, target: Collection, engine: Engine, probe: Floats, limit: int, threshold: float
-    ) -> tuple[FaceMatch, ...]:
-        """The faces nearest to a unit vector (dimension,), most similar first.
-
-        Raises ModelSwitched where they are gone because the collection has another model by now.
-        """
-        calibration = engine.calibration
-        hits = nearest(
-            self._vectors, calibration, target, EntityKind.FACE, probe, limit=limit, threshold=threshold
-        )
-        with self._database.read() as connection:
-            found = faces.of_keys(connection, target, [hit.key for hit in hits])
-            if len(found) < len(hits):
-                check_present(connection, target)
-        return tuple(
-            FaceMatch(calibration.similarity(hit.cosine), hit.cosine, found[hit.key])
-            for hit in hits
-            if hit.key in found
-        )
+    def _stored_before(
+        self,
+        connection: Connection,
+        target: Collection,
+        kept: Sequence[RankedFace],
+        image_id: str,
+        external_image_id: str | None,
+    ) -> dict[int, Face]:
+        """Faces stored from this image under this external id already, by the rank of the face they are."""
+        if external_image_id is None:
+            return {}
+        present = self._lifetimes.present(target)
+        candidates = faces.of_image(connection, target, image_id, external_image_id, present=present)
+        matched: dict[int, Face] = {}
+        for face in kept:
+            for candidate in candidates:
+                if overlap(candidate.box, face.found.face.box) > SAME_BOX:
+                    matched[face.rank] = candidate
+                    candidates.remove(candidate)
+                    break
+        return matched
 
 
 def image_id_of(data: bytes) -> str:
@@ -436,24 +457,3 @@ def _embed_largest(engine: Engine, data: bytes, quality_filter: QualityFilter) -
     if not kept:
         raise NoFaceInImage
     return kept[0].found.face, engine.embed(picture, [kept[0].found])[0]
-
-
-def _stored_before(
-    connection: Connection,
-    target: Collection,
-    kept: Sequence[RankedFace],
-    image_id: str,
-    external_image_id: str | None,
-) -> dict[int, Face]:
-    """Faces stored from this image under this external id already, by the rank of the face they are."""
-    if external_image_id is None:
-        return {}
-    candidates = faces.of_image(connection, target, image_id, external_image_id)
-    matched: dict[int, Face] = {}
-    for face in kept:
-        for candidate in candidates:
-            if overlap(candidate.box, face.found.face.box) > SAME_BOX:
-                matched[face.rank] = candidate
-                candidates.remove(candidate)
-                break
-    return matched

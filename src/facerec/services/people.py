@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from facerec.config import UserMatching
 from facerec.db import Connection, Database
 from facerec.domain import (
     AssociationFailure,
@@ -17,7 +17,6 @@ from facerec.domain import (
     ImageReference,
     Page,
     QualityFilter,
-    QuantizedEmbedding,
     User,
     UserMatch,
     UserStatus,
@@ -25,18 +24,21 @@ from facerec.domain import (
 from facerec.engine.base import Calibration, Engine, Floats
 from facerec.errors import FaceNotInCollection, InvalidParameter, QuotaExceeded
 from facerec.images.base import ImageLoader
-from facerec.metastore import changes, collections, faces, users
-from facerec.services.access import check_present, find_again, newest, open_collection, settled
+from facerec.metastore import changes, collections, expiry, faces, users
+from facerec.metastore.expiry import Present
+from facerec.services.access import find_again, newest, open_collection, settled
 from facerec.services.aggregates import mirror_user, renew_aggregate
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceFailure
 from facerec.services.idempotency import RepeatableRequest
-from facerec.services.matching import nearest
+from facerec.services.matching import UserMatcher
 from facerec.services.pagination import PageTokens, page_size
+from facerec.services.retention.lifetimes import Lifetimes
+from facerec.services.retention.removal import remove_past_of_users
 from facerec.services.selection import RejectedFace, select_largest
 from facerec.services.twins import Twins
 from facerec.vectors.base import VectorStore
-from facerec.vectors.quantization import dequantize, dequantize_batch
+from facerec.vectors.quantization import dequantize_batch
 
 MAX_FACES_PER_USER = 100
 
@@ -87,14 +89,21 @@ class PeopleService:
         engines: Engines,
         images: ImageLoader,
         *,
-        clock: Callable[[], float] = time.time,
+        lifetimes: Lifetimes | None = None,
+        matching: UserMatching = "average",
     ) -> None:
+        """lifetimes: when faces end (None: unless told, never), and the clock.
+
+        matching: what stands for a user in searches: the mean of its faces, or the best of them.
+        """
         self._database = database
         self._vectors = vectors
         self._engines = engines
         self._twins = Twins(database, engines)
         self._images = images
-        self._clock = clock
+        self._lifetimes = lifetimes or Lifetimes()
+        self._clock = self._lifetimes.clock
+        self._matcher = UserMatcher(database, vectors, self._lifetimes, matching)
         self._tokens = PageTokens(database)
 
     def create(self, collection: str, user_id: str, *, client_token: str | None = None) -> None:
@@ -127,7 +136,7 @@ class PeopleService:
             target = collections.find(connection, collection)
             after = self._tokens.read_text(token, "users", target.key)
             found = users.list_after(connection, target, after, size + 1)
-        items = tuple(found[:size])
+            items = self._without_past(connection, target, found[:size])
         more = self._tokens.make(items[-1].user_id, "users", target.key) if len(found) > size else None
         return Page(items, more)
 
@@ -156,7 +165,7 @@ class PeopleService:
                 request = RepeatableRequest("AssociateFaces", client_token, parameters, self._clock())
                 if (outcome := request.recall(connection)) is not None:
                     return _association(outcome)
-                user = users.find(connection, target, user_id)
+                user = self._find_without_past(connection, target, user_id)
                 association = self._associate(
                     connection, target, engine.calibration, user, face_ids, threshold
                 )
@@ -178,8 +187,8 @@ class PeopleService:
             request = RepeatableRequest("DisassociateFaces", client_token, parameters, self._clock())
             if (outcome := request.recall(connection)) is not None:
                 return _association(outcome)
-            user = users.find(connection, target, user_id)
-            found = faces.find(connection, target, face_ids)
+            user = self._find_without_past(connection, target, user_id)
+            found = faces.find(connection, target, face_ids, present=self._lifetimes.present(target))
             taken: dict[str, Face] = {}
             failures: list[FaceFailure] = []
             for face_id in dict.fromkeys(face_ids):
@@ -267,13 +276,16 @@ class PeopleService:
         with self._database.read() as connection:
             if user_id is not None:
                 own = users.find(connection, target, user_id).key
-                probe = changes.embeddings(connection, EntityKind.USER, [own]).get(own)
             else:
-                probe = _embedding_of_face(connection, target, str(face_id))
-        if probe is None:
-            return UserSearch((), target.model_version)
-        near = self._matches(target, engine, dequantize(probe), size + 1, threshold)
-        matches = tuple(match for match in near if match.user.key != own)[:size]
+                present = self._lifetimes.present(target)
+                probes = _embedding_of_face(connection, target, str(face_id), present)
+        if own is not None:
+            probes = self._matcher.probes_of(target, own)
+            if not len(probes):
+                return UserSearch((), target.model_version)
+            with self._database.read() as connection:
+                target = newest(connection, target)
+        matches = self._matcher.users(target, engine.calibration, probes, size, threshold, but=own)
         return UserSearch(matches, target.model_version)
 
     def _search_image(
@@ -291,10 +303,10 @@ class PeopleService:
         if not selection.kept:
             return UserSearch((), target.model_version, None, selection.rejected)
         found = selection.kept[0].found
-        probe = engine.embed(picture, [found])[0]
+        probes = engine.embed(picture, [found])
         with self._database.read() as connection:
             target = newest(connection, target)
-        matches = self._matches(target, engine, probe, size, threshold)
+        matches = self._matcher.users(target, engine.calibration, probes, size, threshold)
         return UserSearch(matches, target.model_version, found.face, selection.rejected)
 
     def _associate(
@@ -307,8 +319,8 @@ class PeopleService:
         threshold: float,
     ) -> Association:
         """Associate within the caller's transaction."""
-        found = faces.find(connection, target, face_ids)
-        similarity = _similarity_to(connection, calibration, user, list(found.values()))
+        found = faces.find(connection, target, face_ids, present=self._lifetimes.present(target))
+        similarity = self._matcher.similarities(connection, target, calibration, user, list(found.values()))
         room = MAX_FACES_PER_USER - user.face_count
         given: dict[str, Face] = {}
         failures: list[FaceFailure] = []
@@ -336,25 +348,24 @@ class PeopleService:
         status = _renew(connection, target, user) if given else user.status
         return Association(tuple(given), tuple(failures), status)
 
-    def _matches(
-        self, target: Collection, engine: Engine, probe: Floats, limit: int, threshold: float
-    ) -> tuple[UserMatch, ...]:
-        """The users nearest to a unit vector (dimension,), most similar first.
+    def _find_without_past(self, connection: Connection, target: Collection, user_id: str) -> User:
+        """The user, after its faces past their time have been deleted. Raises NotFound."""
+        user = users.find(connection, target, user_id)
+        remove_past_of_users(connection, target, [user.key], self._lifetimes.present(target))
+        return users.find(connection, target, user_id)
 
-        Raises ModelSwitched where they are gone because the collection has another model by now.
-        """
-        calibration = engine.calibration
-        hits = nearest(
-            self._vectors, calibration, target, EntityKind.USER, probe, limit=limit, threshold=threshold
-        )
-        with self._database.read() as connection:
-            found = users.of_keys(connection, target, [hit.key for hit in hits])
-            if len(found) < len(hits):
-                check_present(connection, target)
+    def _without_past(
+        self, connection: Connection, target: Collection, listed: Sequence[User]
+    ) -> tuple[User, ...]:
+        """The users as they are without their faces past their time."""
+        present = self._lifetimes.present(target)
+        if not expiry.any_past(connection, target, present):
+            return tuple(listed)
+        past = expiry.past_of_users(connection, [user.key for user in listed], present)
+        counts = [user.face_count - len(past.get(user.key, ())) for user in listed]
         return tuple(
-            UserMatch(calibration.similarity(hit.cosine), hit.cosine, found[hit.key])
-            for hit in hits
-            if hit.key in found
+            replace(user, face_count=count, status=UserStatus.ACTIVE if count else UserStatus.CREATED)
+            for user, count in zip(listed, counts, strict=True)
         )
 
 
@@ -365,27 +376,13 @@ def _renew(connection: Connection, target: Collection, user: User) -> UserStatus
     return status
 
 
-def _similarity_to(
-    connection: Connection, calibration: Calibration, user: User, candidates: Sequence[Face]
-) -> dict[str, float]:
-    """Similarity 0..100 of each face, by id, to the user's aggregate; empty where there is none."""
-    aggregate = changes.embeddings(connection, EntityKind.USER, [user.key]).get(user.key)
-    if aggregate is None or not candidates:
-        return {}
-    stored = changes.embeddings(connection, EntityKind.FACE, [face.key for face in candidates])
-    cosines = dequantize_batch([stored[face.key] for face in candidates]) @ dequantize(aggregate)
-    return {
-        face.face_id: calibration.similarity(float(cosine))
-        for face, cosine in zip(candidates, cosines, strict=True)
-    }
-
-
-def _embedding_of_face(connection: Connection, target: Collection, face_id: str) -> QuantizedEmbedding:
-    """The embedding of a stored face. Raises FaceNotInCollection."""
-    face = faces.find(connection, target, [face_id]).get(face_id)
+def _embedding_of_face(connection: Connection, target: Collection, face_id: str, present: Present) -> Floats:
+    """The embedding of a stored face, (1, dimension). Raises FaceNotInCollection."""
+    face = faces.find(connection, target, [face_id], present=present).get(face_id)
     if face is None:
         raise FaceNotInCollection
-    return changes.embeddings(connection, EntityKind.FACE, [face.key])[face.key]
+    stored = changes.embeddings(connection, EntityKind.FACE, [face.key])
+    return dequantize_batch([stored[face.key]])
 
 
 def _failure(

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from facerec.config import UserMatching
 from facerec.db import Database
-from facerec.domain import ImageReference, InlineImage
+from facerec.domain import FOREVER, ImageReference, InlineImage
 from facerec.engine.fake import FakeEngine, FakeFace, draw
 from facerec.metastore import open_at
 from facerec.metastore.changes import DatabaseFeed
@@ -17,6 +18,7 @@ from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.people import PeopleService
+from facerec.services.retention.lifetimes import Lifetimes
 from facerec.vectors.embedded import EmbeddedStore
 
 
@@ -52,18 +54,26 @@ class House:
 
 
 @contextmanager
-def open_house(folder: Path, *, max_faces: int = 1000, engine: FakeEngine | None = None) -> Iterator[House]:
+def open_house(
+    folder: Path,
+    *,
+    max_faces: int = 1000,
+    engine: FakeEngine | None = None,
+    default_ttl: int = FOREVER,
+    matching: UserMatching = "average",
+) -> Iterator[House]:
     """A house over the database of a folder, made where there is none; closed in the end."""
     database, engine, clock, images = open_at(folder), engine or FakeEngine(), Clock(), Images()
     engines = Engines(engine, database)
+    lifetimes = Lifetimes(default_ttl, clock)
     vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))
     yield House(
         database,
         engine,
         clock,
-        CollectionService(database, vectors, engines, clock=clock),
-        FaceService(database, vectors, engines, images, max_faces=max_faces),
-        PeopleService(database, vectors, engines, images, clock=clock),
+        CollectionService(database, vectors, engines, lifetimes=lifetimes),
+        FaceService(database, vectors, engines, images, max_faces=max_faces, lifetimes=lifetimes),
+        PeopleService(database, vectors, engines, images, lifetimes=lifetimes, matching=matching),
         AnalysisService(engine, images),
     )
     vectors.close()
