@@ -339,6 +339,29 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_BODY_TIMEOUT_SECONDS",
         description="Longest time in which the body of a request has to arrive.",
     )
+    url_allowed_hosts: tuple[str, ...] = Field(
+        (),
+        validation_alias="FACEREC_URL_ALLOWED_HOSTS",
+        description="Hosts that images are fetched from by web address, as a JSON list: names, "
+        "*.example.com for all below it, * for all; with :port that port. Default: none.",
+    )
+    url_allow_private: bool = Field(
+        False,
+        validation_alias="FACEREC_URL_ALLOW_PRIVATE",
+        description="Whether allowed hosts may be in private networks or on this machine.",
+    )
+    url_seconds: float = Field(
+        20,
+        gt=0,
+        validation_alias="FACEREC_URL_SECONDS",
+        description="Longest time to fetch an image by web address, redirects included.",
+    )
+    max_url_image_bytes: int = Field(
+        15 * MEBIBYTE,
+        ge=1,
+        validation_alias="FACEREC_MAX_URL_IMAGE_BYTES",
+        description="Most bytes of an image behind a web address.",
+    )
     s3_endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("FACEREC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
@@ -420,29 +443,6 @@ class Settings(BaseSettings):
 
     @property
     def master_key_path(self) -> Path:
-    url_allowed_hosts: tuple[str, ...] = Field(
-        (),
-        validation_alias="FACEREC_URL_ALLOWED_HOSTS",
-        description="Hosts that images are fetched from by web address, as a JSON list: names, "
-        "*.example.com for all below it, * for all; with :port that port. Default: none.",
-    )
-    url_allow_private: bool = Field(
-        False,
-        validation_alias="FACEREC_URL_ALLOW_PRIVATE",
-        description="Whether allowed hosts may be in private networks or on this machine.",
-    )
-    url_seconds: float = Field(
-        20,
-        gt=0,
-        validation_alias="FACEREC_URL_SECONDS",
-        description="Longest time to fetch an image by web address, redirects included.",
-    )
-    max_url_image_bytes: int = Field(
-        15 * MEBIBYTE,
-        ge=1,
-        validation_alias="FACEREC_MAX_URL_IMAGE_BYTES",
-        description="Most bytes of an image behind a web address.",
-    )
         """File of the key that seals secrets at rest."""
         return self.master_key_file or self.data_dir / "master.key"
 
