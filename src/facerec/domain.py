@@ -397,6 +397,34 @@ class ModelMigration:
     agreement: Agreement
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePage:
+    """A step of changes for an index that is built in steps, each of a state of the database of its own."""
+
+    number: int
+    """Change number that an index at `after` reaches by this page."""
+    newest: int
+    """Number of the collection's last change when the page was read; the page is the last one if it is
+    `number`."""
+    removed: Sequence[RowKey] = ()
+    """Rows whose vectors are gone, to be taken out before the others are put in."""
+    keys: Sequence[RowKey] = ()
+    """Rows of the vectors put, (N,)."""
+    embeddings: Sequence[QuantizedEmbedding] = ()
+    """(N,)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexScope:
+    """A collection's vectors of one kind and contract in a vector store outside the database."""
+
+    token: str
+    """Never used twice, so that whoever still writes into an abandoned scope disturbs no other."""
+    collection: CollectionKey
+    kind: EntityKind
+    dimension: int
+
+
 # --- what is answered ------------------------------------------------------------------------------
 
 

@@ -17,7 +17,14 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from facerec.db import Database
-from facerec.domain import CollectionKey, EntityKind, QuantizedEmbedding, RowKey, VectorChanges
+from facerec.domain import (
+    ChangePage,
+    CollectionKey,
+    EntityKind,
+    QuantizedEmbedding,
+    RowKey,
+    VectorChanges,
+)
 from facerec.errors import HistoryPruned, NotFound
 from facerec.metastore import meta
 from facerec.metastore.tables import collections, deletions, faces, users
@@ -108,17 +115,51 @@ class DatabaseFeed:
         """
         with self._database.read() as connection:
             number, pruned = _progress(connection, collection)
-            if 0 < after < pruned:
-                raise HistoryPruned(
-                    f"What was removed from collection {collection} is remembered from change {pruned} on; "
-                    f"an index built to {after} has to be built anew."
-                )
+            _refuse_pruned(collection, after, pruned)
             reached = max(number, after)
             removed = _removals(connection, collection, kind, after) if after else ()
             if removed:
                 yield VectorChanges(number=reached, removed=removed)
             for keys, scales, codes in _puts(connection, collection, kind, after):
                 yield VectorChanges(number=reached, keys=keys, scales=scales, codes=codes)
+
+    def page(self, collection: CollectionKey, kind: EntityKind, after: int, limit: int) -> ChangePage:
+        """The next changes after the change number `after`, up to `limit` removals and `limit` vectors put.
+
+        Pages of different states of the database, each read after the one before at the number that it
+        reached, lead to the newest state: what changes meanwhile takes a greater number and comes again.
+        With `after` = 0 there are no removals. Raises HistoryPruned as `changes` does, StorageError.
+        """
+        table, own = _TABLE[kind], deletions.c.kind == _KIND[kind]
+        with self._database.read() as connection:
+            newest, pruned = _progress(connection, collection)
+            _refuse_pruned(collection, after, pruned)
+            puts = connection.execute(
+                sa.select(table.c.number, table.c.key, table.c.scale, table.c.codes)
+                .where(
+                    table.c.collection_key == collection, table.c.number > after, table.c.codes.is_not(None)
+                )
+                .order_by(table.c.number)
+                .limit(limit)
+            ).all()
+            reached = puts[-1].number if len(puts) == limit else max(newest, after)
+            removed = connection.execute(
+                sa.select(deletions.c.number, deletions.c.row_key)
+                .where(deletions.c.collection_key == collection, own, deletions.c.number > after)
+                .where(deletions.c.number <= reached)
+                .order_by(deletions.c.number)
+                .limit(limit if after else 0)
+            ).all()
+        if len(removed) == limit:
+            reached = removed[-1].number
+        puts = [row for row in puts if row.number <= reached]
+        return ChangePage(
+            number=reached,
+            newest=max(newest, after),
+            removed=[RowKey(row.row_key) for row in removed],
+            keys=[RowKey(row.key) for row in puts],
+            embeddings=[QuantizedEmbedding(codes=row.codes, scale=row.scale) for row in puts],
+        )
 
     def removed_since(self, collection: CollectionKey, kind: EntityKind, after: int) -> bool:
         """Whether a vector was removed, or exchanged, after the change number `after`. Raises StorageError.
@@ -189,6 +230,15 @@ def _progress(connection: sa.Connection, collection: CollectionKey) -> tuple[int
         sa.select(collections.c.change_number, collections.c.pruned_to).where(collections.c.key == collection)
     ).one_or_none()
     return (0, 0) if row is None else (row.change_number, row.pruned_to)
+
+
+def _refuse_pruned(collection: CollectionKey, after: int, pruned: int) -> None:
+    """Raise HistoryPruned where removals that an index built to `after` has not seen are forgotten."""
+    if 0 < after < pruned:
+        raise HistoryPruned(
+            f"What was removed from collection {collection} is remembered from change {pruned} on; "
+            f"an index built to {after} has to be built anew."
+        )
 
 
 def _removals(

@@ -126,6 +126,12 @@ def awaiting_removal(connection: sa.Connection) -> list[CollectionKey]:
     ]
 
 
+def every(connection: sa.Connection) -> list[Collection]:
+    """All collections, the hidden twins among them, oldest first."""
+    query = sa.select(collections).where(collections.c.name.is_not(None)).order_by(collections.c.key)
+    return [_collection(row) for row in connection.execute(query)]
+
+
 def remove_some(connection: sa.Connection, key: CollectionKey, limit: int) -> bool:
     """Remove up to `limit` rows of a deleted collection; True when nothing of it is left."""
     for table in (faces, users, deletions, tags):

@@ -201,3 +201,19 @@ migration_failures = sa.Table(
     sa.Column("reason", sa.String(32), nullable=False),
     sqlite_with_rowid=False,
 )
+
+index_scopes = sa.Table(
+    "index_scopes",
+    metadata,
+    sa.Column("token", sa.String(32), primary_key=True),
+    # Which store, and where in it: vector stores outside the database keep several at once.
+    sa.Column("store", sa.String(255), nullable=False),
+    # No foreign key: a scope is removed from its store after its collection is gone.
+    sa.Column("collection_key", _Key, nullable=False),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("contract_id", sa.String(255), nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    # 0: being built, 1: searched, 2: to be removed from the store.
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Index(None, "store", "collection_key", "kind"),
+)
