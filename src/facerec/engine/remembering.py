@@ -1,21 +1,23 @@
 """An engine that remembers what it found in an image, for when the same bytes are sent again.
 
 What is kept are faces and embeddings, never an image; all of it follows from the image's bytes and from the
-engine, whose networks and settings do not change while it runs.
+engine, whose networks and settings do not change while it runs. It is kept for a bounded time, and forgotten
+at once where a face of the image is deleted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from facerec.domain import EmbeddingContract
 from facerec.engine.base import Calibration, Engine, Floats, FoundFace, Picture, Pixels
+from facerec.engine.image_ids import image_id_of
 from facerec.observability import current_request
 
 # What Python's objects take, rounded up (measured with sys.getsizeof over their parts).
@@ -38,6 +40,8 @@ class _Seen:
     """By the attributes that were asked for."""
     embeddings: dict[FaceId, Floats] = field(default_factory=dict)
     nbytes: int = _IMAGE_BYTES
+    until: float = float("inf")
+    """When it is to be forgotten, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class ResultCounts:
 class _KnownPicture(Picture):
     """An image by its bytes, decoded when something new is asked of it."""
 
-    def __init__(self, engine: Engine, data: bytes, key: bytes, seen: _Seen | None) -> None:
+    def __init__(self, engine: Engine, data: bytes, key: str, seen: _Seen | None) -> None:
         """`seen`: what is known of it; None decodes it now. Raises the errors of `Engine.decode`."""
         self._engine = engine
         self._data = data
@@ -94,15 +98,28 @@ class _KnownPicture(Picture):
 class RememberingEngine:
     """Implements `Engine` over another one. Safe to call from many threads."""
 
-    def __init__(self, engine: Engine, *, max_bytes: int) -> None:
-        """max_bytes: of results; above it the images longest not sent are forgotten."""
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_bytes: int,
+        max_seconds: float = float("inf"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """max_bytes: of results; above it the images longest not sent are forgotten.
+
+        max_seconds: after which what was found in an image is forgotten, however often it is sent again.
+        """
         self.contract: EmbeddingContract = engine.contract
         self.calibration: Calibration = engine.calibration
         self.attributes: frozenset[str] = engine.attributes
         self._engine = engine
         self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
+        self._clock = clock
         self._lock = threading.Lock()  # of all below
-        self._images: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._images: OrderedDict[str, _Seen] = OrderedDict()
+        """By image id."""
         self._nbytes = 0
         self._hits = 0
         self._misses = 0
@@ -116,9 +133,12 @@ class RememberingEngine:
     def decode(self, data: bytes) -> Picture:
         """See `Engine.decode`; an image that is remembered is decoded only when it has to be."""
         current_request().check()
-        key = hashlib.sha256(data).digest()
+        key = image_id_of(data)
         with self._lock:
             seen = self._images.get(key)
+            if seen is not None and seen.until <= self._clock():
+                self._drop(key)
+                seen = None
             if seen is None:
                 self._misses += 1
             else:
@@ -155,6 +175,19 @@ class RememberingEngine:
             rows = [known.seen.embeddings[face_id] for face_id in ids]
         return np.stack(rows) if rows else np.empty((0, self.contract.dimension), np.float32)
 
+    def forget(self, image_ids: Iterable[str]) -> None:
+        """Forget what was found in these images, of which a face has been deleted."""
+        with self._lock:
+            for image_id in image_ids:
+                self._drop(image_id)
+
+    def forget_old(self) -> None:
+        """Forget what has been kept for long enough, whether it is asked for or not."""
+        with self._lock:
+            now = self._clock()
+            for image_id in [key for key, seen in self._images.items() if seen.until <= now]:
+                self._drop(image_id)
+
     def close(self) -> None:
         """Forget everything, and close the engine."""
         with self._lock:
@@ -167,6 +200,7 @@ class RememberingEngine:
         seen = known.seen
         kept = self._images.get(known.key)
         if kept is None:
+            seen.until = min(seen.until, self._clock() + self._max_seconds)
             self._images[known.key] = seen
             self._nbytes += seen.nbytes
         elif kept is not seen:
@@ -176,6 +210,12 @@ class RememberingEngine:
         while self._nbytes > self._max_bytes:
             _, forgotten = self._images.popitem(last=False)
             self._nbytes -= forgotten.nbytes
+
+    def _drop(self, key: str) -> None:
+        """Forget an image that may be remembered; the caller locks."""
+        seen = self._images.pop(key, None)
+        if seen is not None:
+            self._nbytes -= seen.nbytes
 
 
 def _known(picture: Picture) -> _KnownPicture:

@@ -95,6 +95,17 @@ def prune(connection: sa.Connection, collection: CollectionKey, *, keep: int, li
     return forgotten
 
 
+def removals_remembered(connection: sa.Connection, *, more_than: int) -> dict[CollectionKey, int]:
+    """Face counts, by key, of the collections of which more removals are remembered. Reads them all."""
+    counted = (
+        sa.select(deletions.c.collection_key)
+        .group_by(deletions.c.collection_key, deletions.c.kind)
+        .having(sa.func.count() > more_than)
+    )
+    query = sa.select(collections.c.key, collections.c.face_count).where(collections.c.key.in_(counted))
+    return {CollectionKey(key): count for key, count in connection.execute(query)}
+
+
 class DatabaseFeed:
     """The database's side of `facerec.vectors.base.ChangeFeed`."""
 

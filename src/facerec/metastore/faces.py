@@ -212,6 +212,12 @@ def owners_of(
     }
 
 
+def images_of(connection: sa.Connection, keys: Sequence[RowKey]) -> set[str]:
+    """Ids of the images that faces of these rows were found in."""
+    query = sa.select(faces.c.image_id).where(faces.c.key.in_(keys)).distinct()
+    return {_uuid_text(image_id) for image_id in connection.scalars(query)} if keys else set()
+
+
 def associate(connection: sa.Connection, keys: Sequence[RowKey], user: RowKey | None) -> None:
     """Make the faces a user's; None makes them nobody's."""
     if keys:

@@ -75,6 +75,18 @@ def find(connection: sa.Connection, name: str, *, now: float | None = None) -> L
     return None if row is None else LeaseState(row.holder, row.deadline)
 
 
+def remove_run_out(connection: sa.Connection) -> int:
+    """Remove the leases that have run out: of work that was never taken up again. How many there were."""
+    past = leases.c.deadline <= database_time(connection)
+    return connection.execute(leases.delete().where(past)).rowcount
+
+
+def count_run_out(connection: sa.Connection) -> int:
+    """How many leases have run out and were neither given back nor taken again."""
+    past = leases.c.deadline <= database_time(connection)
+    return connection.scalar(sa.select(sa.func.count()).select_from(leases).where(past)) or 0
+
+
 def new_holder() -> str:
     """A name for a holder: the machine and the process, to be read by people, and what no other one has."""
     return f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(8)}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 
 from facerec.errors import IdempotencyMismatch
@@ -37,9 +40,31 @@ def remember(
     connection: sa.Connection, operation: str, token: str, *, parameters: bytes, outcome: str, now: float
 ) -> None:
     """Keep an outcome (JSON) for the token, and forget those that have expired."""
-    connection.execute(client_tokens.delete().where(client_tokens.c.created_at <= now - LIFETIME_SECONDS))
+    remove_expired(connection, now)
     connection.execute(
         client_tokens.insert().values(
             operation=operation, token=token, parameters=parameters, outcome=outcome, created_at=now
         )
     )
+
+
+def remove_expired(connection: sa.Connection, now: float) -> int:
+    """Forget the tokens that have expired by `now`; how many there were."""
+    expired = client_tokens.c.created_at <= now - LIFETIME_SECONDS
+    return connection.execute(client_tokens.delete().where(expired)).rowcount
+
+
+def count_expired(connection: sa.Connection, now: float) -> int:
+    """How many tokens have expired by `now`."""
+    expired = client_tokens.c.created_at <= now - LIFETIME_SECONDS
+    return connection.scalar(sa.select(sa.func.count()).select_from(client_tokens).where(expired)) or 0
+
+
+def remove_mentions(connection: sa.Connection, *, ids: Iterable[str], parameters: Iterable[bytes]) -> int:
+    """Forget the tokens whose answers mention one of these ids, or whose parameters have these digests.
+
+    How many there were. A request that is repeated with such a token is done anew.
+    """
+    mentions = [client_tokens.c.outcome.contains(json.dumps(each), autoescape=True) for each in ids]
+    doomed = sa.or_(client_tokens.c.parameters.in_(list(parameters)), *mentions)
+    return connection.execute(client_tokens.delete().where(doomed)).rowcount

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from facerec.domain import (
     S3Image,
 )
 from facerec.engine.base import Engine, Floats
+from facerec.engine.image_ids import image_id_of
 from facerec.errors import FaceNotInCollection, NoFaceInImage, NotFound, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces
@@ -53,9 +53,6 @@ LARGEST_PAGE = 4096
 
 LONGEST_SOURCE = 160
 """Bytes of the place of an image that are kept with each of its faces: a face stays under a kilobyte."""
-
-IMAGE_IDS = uuid.UUID("6a1d2b4e-94c7-5c0e-8f53-27f2c9a4d7b1")
-"""Namespace of image ids: an image id is the UUIDv5 of the SHA-256 of the image's bytes in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,11 +425,6 @@ class FaceService:
                     candidates.remove(candidate)
                     break
         return matched
-
-
-def image_id_of(data: bytes) -> str:
-    """The id of an image, which follows from its encoded bytes alone."""
-    return str(uuid.uuid5(IMAGE_IDS, hashlib.sha256(data).hexdigest()))
 
 
 def recordable_source(image: ImageReference) -> str | None:
