@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from facerec.config import read_settings
 from facerec.db import Database
+from facerec.metastore import open_at, open_metastore
 from facerec.metastore.changes import DatabaseFeed
-from facerec.vectors import index
+from facerec.vectors import index, pgvector, pgvector_rows
 from facerec.vectors.base import VectorStore
 from facerec.vectors.embedded import EmbeddedStore
+from facerec.vectors.pgvector import PgvectorStore
 
 OpenOver = Callable[[Database, Path], VectorStore]
 """Opens a store over a database; the folder is for files of the store, the same when it is opened again."""
+
+OpenDatabase = Callable[[Path], Database]
+"""Opens the database of a test, always the same one; the folder is for its file, if it has one."""
 
 Backend = Callable[[pytest.FixtureRequest, pytest.MonkeyPatch], OpenOver]
 """Prepares a store for one test, with the fixtures it needs (`request.getfixturevalue`), or skips it."""
@@ -32,7 +38,30 @@ def _embedded_in_segments(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     return _embedded(request, monkeypatch)
 
 
+def _pgvector(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenOver:
+    return lambda database, _folder: PgvectorStore(database)
+
+
+def _pgvector_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenOver:
+    # Searches move hardly anything into the table: they look at what waits, too.
+    monkeypatch.setattr(pgvector, "MOST_WAITING", 150)
+    monkeypatch.setattr(pgvector_rows, "STEP", 200)
+    return _pgvector(request, monkeypatch)
+
+
 BACKENDS: Mapping[str, Backend] = {
     "embedded": _embedded,
     "embedded in many segments": _embedded_in_segments,
+    "pgvector": _pgvector,
+    "pgvector in small steps": _pgvector_waiting,
 }
+
+_ON_POSTGRESQL = ("pgvector", "pgvector in small steps")
+
+
+def database_of(backend: str, request: pytest.FixtureRequest) -> OpenDatabase:
+    """What opens the database that a store of BACKENDS is over: a SQLite file, or PostgreSQL."""
+    if backend not in _ON_POSTGRESQL:
+        return open_at
+    url = str(request.getfixturevalue("postgres_url"))
+    return lambda folder: open_metastore(read_settings(database_url=url, data_dir=folder))

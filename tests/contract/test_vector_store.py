@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backends import BACKENDS
+from backends import BACKENDS, OpenDatabase, database_of
 from numpy.typing import NDArray
 
 from facerec.db import Database
@@ -25,7 +25,7 @@ from facerec.domain import (
     VectorHit,
 )
 from facerec.errors import StorageError
-from facerec.metastore import collections, faces, open_at, users
+from facerec.metastore import collections, faces, users
 from facerec.metastore.changes import DatabaseFeed
 from facerec.vectors.base import VectorStore
 from facerec.vectors.quantization import dequantize_batch, quantize, quantize_batch
@@ -42,10 +42,11 @@ def unit(vectors: NDArray[np.floating]) -> Vectors:
 class House:
     """A database with collections, and what an exhaustive search over its vectors would answer."""
 
-    def __init__(self, folder: Path, dimension: int = DIMENSION) -> None:
+    def __init__(self, folder: Path, open_database: OpenDatabase, dimension: int = DIMENSION) -> None:
         self.folder = folder
         self.dimension = dimension
-        self.database = open_at(folder)
+        self.open_database = open_database
+        self.database = open_database(folder)
 
     def create(self, name: str) -> Collection:
         contract = EmbeddingContract(id="c", pack="p", model_version="1.0", dimension=self.dimension)
@@ -136,12 +137,24 @@ def assert_same(found: list[VectorHit], expected: list[VectorHit]) -> None:
 
 
 @pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The store under test."""
+    return str(request.param)
+
+
+@pytest.fixture
+def open_database(backend: str, request: pytest.FixtureRequest) -> OpenDatabase:
+    """Opens the database that the store under test is over, always the same one."""
+    return database_of(backend, request)
+
+
+@pytest.fixture
 def open_store(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[House], VectorStore]]:
     """Opens the store under test over a house's database; what it opened is closed at the end."""
     opened: list[VectorStore] = []
-    open_one = BACKENDS[request.param](request, monkeypatch)
+    open_one = BACKENDS[backend](request, monkeypatch)
 
     def open_over(house: House) -> VectorStore:
         store = open_one(house.database, house.folder)
@@ -157,8 +170,8 @@ Opener = Callable[[House], VectorStore]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
+def house(tmp_path: Path, open_database: OpenDatabase) -> Iterator[House]:
+    house = House(tmp_path, open_database)
     yield house
     house.database.close()
 
@@ -176,9 +189,9 @@ def test_an_empty_collection_answers_empty_lists(house: House, open_store: Opene
 
 @pytest.mark.parametrize("dimension", [128, 512, 100])
 def test_every_face_is_found_by_its_own_vector_first(
-    tmp_path: Path, open_store: Opener, dimension: int
+    tmp_path: Path, open_database: OpenDatabase, open_store: Opener, dimension: int
 ) -> None:
-    house = House(tmp_path, dimension)
+    house = House(tmp_path, open_database, dimension)
     house.create("a")
     vectors = unit(np.random.default_rng(1).standard_normal((500, dimension)))
     collection = house.add("a", vectors)
@@ -212,10 +225,10 @@ def test_answers_are_those_of_an_exhaustive_search(
 
 @pytest.mark.parametrize("dimension", [128, 512])
 def test_true_matches_come_first_as_with_float32_vectors(
-    tmp_path: Path, open_store: Opener, dimension: int
+    tmp_path: Path, open_database: OpenDatabase, open_store: Opener, dimension: int
 ) -> None:
     rng = np.random.default_rng(3)
-    house = House(tmp_path, dimension)
+    house = House(tmp_path, open_database, dimension)
     house.create("a")
     exact = unit(rng.standard_normal((20_000, dimension)))
     for start in range(0, len(exact), 5000):
@@ -271,7 +284,7 @@ def test_changes_of_this_and_of_other_connections_are_seen_at_once(house: House,
     rng = np.random.default_rng(6)
     house.create("a")
     store = open_store(house)
-    elsewhere = open_at(house.folder)
+    elsewhere = house.open_database(house.folder)
     for database in (house.database, elsewhere, house.database):
         vector = unit(rng.standard_normal((1, DIMENSION)))
         collection = house.add("a", vector, database)
