@@ -109,15 +109,24 @@ class Server:
 
     def create_key(self) -> dict[str, str]:
         """A key made by the command line beside the running server, as the environment of a client."""
+        lines = self._run("keys", "create").splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def revoke_key(self, access_key_id: str) -> None:
+        """Revoke a key by the command line beside the running server."""
+        self._run("keys", "revoke", access_key_id)
+
+    def _run(self, *arguments: str) -> str:
+        """What a command beside the running server prints."""
         done = subprocess.run(
-            [str(FACEREC), "keys", "create"],
+            [str(FACEREC), *arguments],
             env={**os.environ, "FACEREC_DATA_DIR": str(self.data)},
             cwd=self.data.parent,
             capture_output=True,
             text=True,
             check=True,
         )
-        return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        return done.stdout
 
 
 @contextlib.contextmanager

@@ -28,13 +28,12 @@ MOST_FAILURES = 5
 """Deaths at start in a row, while no worker answers, after which the supervisor gives up."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-"""Before another worker is started for one that died at start or soon after: doubled from death to death."""
-
-STEADY_SECONDS = 10.0
-"""For a worker that has answered for so long another one is started at once."""
+"""Before another worker is started for one that died at start: doubled from death to death. For one that has
+answered another is started at once: starting takes its time anyway."""
 
 _ACCEPTED_AT_ONCE = 64
-_PAUSE_WITHOUT_DESCRIPTORS = 1.0
+_REST_SECONDS = 0.1
+"""Before another attempt to accept or hand over a connection."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +46,6 @@ class _Worker:
     process: asyncio.subprocess.Process
     end: SupervisorEnd
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    ready_at: float = 0.0
-    """By the event loop's clock."""
     leaving: bool = False
     """Told to stop: it gets no connection, and its end is no surprise."""
     connections: int = 0
@@ -76,6 +73,8 @@ class _Door:
         self._open = False
         self._closed = False
         self._given = 0
+        self._held: socket.socket | None = None
+        """A connection that no worker has taken yet."""
 
     def open(self) -> None:
         """Accept from now on."""
@@ -83,47 +82,68 @@ class _Door:
             self._open = True
             self._listening.listen(BACKLOG)
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
-
-    def pause(self) -> None:
-        """Let new connections wait."""
-        if self._open:
-            self._open = False
-            asyncio.get_running_loop().remove_reader(self._listening)
+            self._accept()
 
     def close(self) -> None:
         """Hand over the connections that wait, and refuse all others."""
         if self._open:
             self._accept()
-            self.pause()
         self._closed = True
+        self._pause()
         self._listening.close()
+        if self._held is not None:
+            self._held.close()
 
     def _accept(self) -> None:
+        """Hand over some of the connections that wait."""
         for _ in range(_ACCEPTED_AT_ONCE):
             if not self._workers():
-                self.pause()
+                self._pause()
                 return
-            try:
-                connection, _ = self._listening.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+            if self._held is None:
+                self._held = self._next()
+            if self._held is None:
                 return
-            except OSError as error:  # no descriptors or memory: it would fail again at once
-                _log.warning("No connection can be accepted: %s", error)
-                self.pause()
-                asyncio.get_running_loop().call_later(_PAUSE_WITHOUT_DESCRIPTORS, self.open)
+            if not self._give(self._held):
+                self._rest()
                 return
-            with connection:
-                self._give(connection)
+            self._held.close()
+            self._held = None
 
-    def _give(self, connection: socket.socket) -> None:
-        """Hand a connection to the worker that has the fewest; of equals, to the one that waits longest."""
-        self._given += 1
+    def _next(self) -> socket.socket | None:
+        """A connection that waits to be accepted."""
+        try:
+            return self._listening.accept()[0]
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        except OSError as error:  # no descriptors or memory: it would fail again at once
+            _log.warning("No connection can be accepted: %s", error)
+            self._rest()
+            return None
+
+    def _give(self, connection: socket.socket) -> bool:
+        """Hand a connection to the worker that has the fewest; of equals, to the one that waits longest.
+
+        False where none takes it: all are too busy, or have died just now.
+        """
         for worker in sorted(self._workers(), key=lambda each: (each.connections, each.last_given)):
             if worker.end.hand(connection):
+                self._given += 1
                 worker.connections += 1
                 worker.last_given = self._given
-                return
-        _log.warning("No worker took a connection; it is closed.")
+                return True
+        return False
+
+    def _pause(self) -> None:
+        """Let new connections wait."""
+        if self._open:
+            self._open = False
+            asyncio.get_running_loop().remove_reader(self._listening)
+
+    def _rest(self) -> None:
+        """Let new connections wait for a moment."""
+        self._pause()
+        asyncio.get_running_loop().call_later(_REST_SECONDS, self.open)
 
 
 class Supervisor:
@@ -216,13 +236,12 @@ class Supervisor:
                 continue
             if worker.ready.is_set():
                 _log.error("%s %s; another one is started.", worker, _how_it_ended(worker))
-                if self._now() - worker.ready_at >= STEADY_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
-                    continue
+                pause = FIRST_PAUSE_SECONDS
             elif self._is_hopeless(worker):
                 return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _is_hopeless(self, worker: _Worker) -> bool:
         """Count a worker that died at start; whether that is the end of all."""
@@ -270,7 +289,6 @@ class Supervisor:
             elif message == LEAVING:
                 self._let_go(worker)
             elif message == READY:
-                worker.ready_at = self._now()
                 worker.ready.set()
                 self._failures = 0
                 self._welcome(value)
@@ -383,10 +401,6 @@ class Supervisor:
     def _fail(self, error: BaseException) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def order(settings: Settings, number: int) -> bytes:
