@@ -229,8 +229,20 @@ def test_a_revoked_key_is_refused_by_every_worker(tmp_path: Path) -> None:
 
         assert [code(*secrets) for _ in range(4)] == 4 * ["none"]
         assert [code() for _ in range(4)] == 4 * ["UnrecognizedClientException"]
+        over = threading.Event()
+
+        def go_on() -> None:
+            while not over.is_set():
+                code(*secrets)
+
+        callers = [threading.Thread(target=go_on) for _ in range(2)]  # so that both know the key well
+        for caller in callers:
+            caller.start()
         server.revoke_key(secrets[0])
+        over.set()
         assert [code(*secrets) for _ in range(4)] == 4 * ["UnrecognizedClientException"]
+        for caller in callers:
+            caller.join()
 
 
 # --- life and death

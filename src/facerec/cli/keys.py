@@ -55,7 +55,7 @@ def revoke(
     access_key_id: Annotated[str, typer.Argument(help="The key's id, as `facerec keys list` shows it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Revoke an access key, for good. A running service refuses it within about a second."""
+    """Revoke an access key, for good. Every running service refuses it when this has ended."""
     with _keys() as keys:
         keys.revoke(access_key_id)
         revoked = next(key for key in keys.list() if key.access_key_id == access_key_id)

@@ -20,7 +20,7 @@ from facerec.errors import AccessDenied, ConfigurationError
 from facerec.metastore import keys as stored_keys
 
 CACHE_SECONDS = 1.0
-"""How long a secret is kept opened, and with it how late another process's revocation is seen."""
+"""How long a process believes what it has read of a key, or that there is none; a change takes as long."""
 
 _ID_ALPHABET = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
@@ -72,8 +72,12 @@ class KeyService:
     # --- keys
 
     def create(self, label: str = "") -> CreatedKey:
-        """Make a key. Raises ConfigurationError (master key), StorageError."""
+        """Make a key; from then on every process takes it, and nothing unsigned.
+
+        Raises ConfigurationError (master key), StorageError.
+        """
         with self._database.write() as connection:
+            first = not stored_keys.list_keys(connection)
             # While secrets sealed with it are in use, a missing master key is a loss to repair, not to
             # replace.
             existing = stored_keys.any_active(connection)
@@ -91,6 +95,8 @@ class KeyService:
         with self._lock:
             self._sealer = sealer
             self._open_until = None
+        if first:
+            time.sleep(CACHE_SECONDS)  # others believe for so long that there is none
         return CreatedKey(
             AccessKey(access_key_id=access_key_id, label=label, created_at=now, revoked_at=None), secret
         )
@@ -101,11 +107,12 @@ class KeyService:
             return stored_keys.list_keys(connection)
 
     def revoke(self, access_key_id: str) -> None:
-        """Revoke a key: at once in this process, within `CACHE_SECONDS` in others. Raises NotFound."""
+        """Revoke a key: no process takes it any more when this returns. Raises NotFound."""
         with self._database.write() as connection:
             stored_keys.revoke(connection, access_key_id, self._clock())
         with self._lock:
             self._revoked.add(access_key_id)  # for good, so that no look-up under way can bring it back
+        time.sleep(CACHE_SECONDS)  # others believe for so long what they have read of it
 
     # --- requests
 
