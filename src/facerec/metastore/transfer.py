@@ -132,9 +132,7 @@ def read_faces(connection: sa.Connection, key: CollectionKey, step: int) -> Iter
     )
     after = 0
     while True:
-        result = connection.execute(page, {"after": after})
-        rows = result.cursor.fetchall()  # the driver's own cursor: SQLAlchemy's rows take much longer
-        result.close()
+        rows = connection.execute(page, {"after": after}).all()
         if not rows:
             return
         numbers, face_ids, image_ids, external, boxes, confidences, *rest = zip(*rows, strict=True)
