@@ -9,17 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.config import read_settings
 from facerec.db import Database
 from facerec.domain import BoundingBox, Collection, EmbeddingContract, NewFace, QuantizedEmbedding
-from facerec.metastore import collections, faces, open_at
+from facerec.metastore import collections, faces, open_metastore
 
 CONTRACT = EmbeddingContract(id="contract", pack="pack", model_version="1.0", dimension=8)
 
 
+def open_database(folder: Path, url: str | None = None) -> Database:
+    """The database of a URL (the setting `database_url`); without one, SQLite in the folder."""
+    return open_metastore(read_settings(data_dir=folder, database_url=url))
+
+
 @contextmanager
-def open_stored(folder: Path) -> Iterator[tuple[Database, Collection]]:
+def open_stored(folder: Path, url: str | None = None) -> Iterator[tuple[Database, Collection]]:
     """A new database, and a collection in it."""
-    database = open_at(folder)
+    database = open_database(folder, url)
     with database.write() as connection:
         collection = collections.insert(connection, name="album", contract=CONTRACT, created_at=1.0)
     yield database, collection

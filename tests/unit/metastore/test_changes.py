@@ -17,8 +17,8 @@ Stored = tuple[Database, Collection]
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Iterator[Stored]:
-    with open_stored(tmp_path) as opened:
+def stored(tmp_path: Path, database_url: str | None) -> Iterator[Stored]:
+    with open_stored(tmp_path, database_url) as opened:
         yield opened
 
 
@@ -224,29 +224,29 @@ def pruned(database: Database, collection: Collection, *, keep: int, limit: int 
         return changes.prune(connection, collection.key, keep=keep, limit=limit)
 
 
-def test_an_index_that_is_behind_what_is_remembered_is_refused_and_a_newer_one_served(tmp_path: Path) -> None:
-    with open_stored(tmp_path) as (database, collection):
-        feed = changes.DatabaseFeed(database)
-        add(database, collection, *range(10))  # changes 1 to 10
-        remove(database, collection, *range(6))  # changes 11 to 16
-        assert pruned(database, collection, keep=2) == 4  # 11 to 14
-        with pytest.raises(HistoryPruned):
-            list(feed.changes(collection.key, EntityKind.FACE, 13))
-        (batch,) = feed.changes(collection.key, EntityKind.FACE, 14)
-        assert (batch.number, len(batch.removed)) == (16, 2)
-        anew = list(feed.changes(collection.key, EntityKind.FACE, 0))
-        assert sum(len(batch.keys) for batch in anew) == 4
+def test_an_index_that_is_behind_what_is_remembered_is_refused_and_a_newer_one_served(stored: Stored) -> None:
+    database, collection = stored
+    feed = changes.DatabaseFeed(database)
+    add(database, collection, *range(10))  # changes 1 to 10
+    remove(database, collection, *range(6))  # changes 11 to 16
+    assert pruned(database, collection, keep=2) == 4  # 11 to 14
+    with pytest.raises(HistoryPruned):
+        list(feed.changes(collection.key, EntityKind.FACE, 13))
+    (batch,) = feed.changes(collection.key, EntityKind.FACE, 14)
+    assert (batch.number, len(batch.removed)) == (16, 2)
+    anew = list(feed.changes(collection.key, EntityKind.FACE, 0))
+    assert sum(len(batch.keys) for batch in anew) == 4
 
 
-def test_removals_are_forgotten_in_steps_and_only_the_oldest(tmp_path: Path) -> None:
-    with open_stored(tmp_path) as (database, collection):
-        add(database, collection, *range(10))
-        remove(database, collection, *range(10))
-        assert [pruned(database, collection, keep=3, limit=5) for _ in range(3)] == [5, 2, 0]
-        feed = changes.DatabaseFeed(database)
-        assert not feed.removed_since(collection.key, EntityKind.FACE, 20)
-        assert feed.removed_since(collection.key, EntityKind.FACE, 19)
-        assert feed.removed_since(collection.key, EntityKind.FACE, 16)
-        assert pruned(database, collection, keep=0) == 3
-        assert not feed.removed_since(collection.key, EntityKind.FACE, 20)
-        assert feed.removed_since(collection.key, EntityKind.FACE, 19)
+def test_removals_are_forgotten_in_steps_and_only_the_oldest(stored: Stored) -> None:
+    database, collection = stored
+    add(database, collection, *range(10))
+    remove(database, collection, *range(10))
+    assert [pruned(database, collection, keep=3, limit=5) for _ in range(3)] == [5, 2, 0]
+    feed = changes.DatabaseFeed(database)
+    assert not feed.removed_since(collection.key, EntityKind.FACE, 20)
+    assert feed.removed_since(collection.key, EntityKind.FACE, 19)
+    assert feed.removed_since(collection.key, EntityKind.FACE, 16)
+    assert pruned(database, collection, keep=0) == 3
+    assert not feed.removed_since(collection.key, EntityKind.FACE, 20)
+    assert feed.removed_since(collection.key, EntityKind.FACE, 19)

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stored import open_database
 
 from facerec.db import Database
 from facerec.domain import AccessKey
 from facerec.errors import AlreadyExists, NotFound
-from facerec.metastore import keys, open_at
+from facerec.metastore import keys
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_at(tmp_path)
+def database(tmp_path: Path, database_url: str | None) -> Iterator[Database]:
+    database = open_database(tmp_path, database_url)
     yield database
     database.close()
 
