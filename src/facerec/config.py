@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facerec.domain import FOREVER
@@ -287,6 +287,19 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_USER_MATCHING",
         description="What stands for a user in searches: average, the mean of its faces' embeddings, or "
         "best, the best of its faces.",
+    )
+
+    # --- embeddings at rest
+    embedding_key_file: Path | None = Field(
+        None,
+        validation_alias="FACEREC_EMBEDDING_KEY_FILE",
+        description="File of the keys that seal embeddings in the database (AES-256-GCM), a line each, 32 bytes "
+        "in base64: the first one seals, all open. docs/encryption.md tells how to begin, and to change keys.",
+    )
+    embedding_key: SecretStr | None = Field(
+        None,
+        validation_alias="FACEREC_EMBEDDING_KEY",
+        description="The same keys themselves, with commas between, in place of a file.",
     )
 
     # --- model packs

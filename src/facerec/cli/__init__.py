@@ -19,6 +19,7 @@ from facerec.cli.check import check
 from facerec.cli.collections import collections_app
 from facerec.cli.demo import demo
 from facerec.cli.detect import compare, detect
+from facerec.cli.encryption import encryption_app
 from facerec.cli.evaluate import evaluate
 from facerec.cli.faces import faces_app
 from facerec.cli.index import index
@@ -53,6 +54,7 @@ app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")
 app.add_typer(keys_app, name="keys")
+app.add_typer(encryption_app, name="encryption")
 app.add_typer(packs_app, name="packs")
 app.add_typer(bench_app, name="bench")
 

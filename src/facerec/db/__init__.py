@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from facerec.db.sealed import ValueCipher, set_cipher
 from facerec.db.sqlite import Sqlite
 from facerec.db.together import Together
 from facerec.errors import ConfigurationError, StorageError
@@ -48,6 +49,11 @@ class Backend(Protocol):
     def writing(self, engine: sa.Engine, *, sweep: bool) -> AbstractContextManager[Connection]:
         """A transaction that is committed at the end of the block, or undone when the block raises."""
 
+    def stream(
+        self, connection: Connection, statement: sa.Select[Any], parameters: Mapping[str, int], size: int
+    ) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows of a statement, up to `size` at a time, as the driver has them."""
+
     def meaning(self, cause: BaseException, purpose: str, *, committing: bool) -> StorageError:
         """The error to raise for one of the driver, or of SQLAlchemy; without a statement's values.
 
@@ -65,18 +71,26 @@ class Database:
     """A database by SQLAlchemy URL. Safe to share between threads."""
 
     def __init__(
-        self, url: str | sa.URL, *, patience: float = PATIENCE_SECONDS, connections: int = CONNECTIONS
+        self,
+        url: str | sa.URL,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        connections: int = CONNECTIONS,
+        cipher: ValueCipher | None = None,
     ) -> None:
         """Open `url` (`sqlite:///PATH`, `postgresql://USER:PASSWORD@HOST:PORT/NAME`).
 
         Nothing is read or written before the first transaction. patience: seconds that a writer waits for
-        another one, and a thread for a connection. connections: most open at once to PostgreSQL. Raises
-        ConfigurationError where the URL is of no database that we know, or its driver is not installed.
+        another one, and a thread for a connection. connections: most open at once to PostgreSQL. cipher:
+        seals the columns that are of the type `SealedBytes`. Raises ConfigurationError where the URL is of
+        no database that we know, or its driver is not installed.
         """
         self.url = _known(url)
         self._backend = _backend(self.url, connections)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *self._backend.errors)
         self._engine = self._backend.open(self.url, patience=patience)
+        self.cipher = cipher
+        set_cipher(self._engine, cipher)
         self._together = Together(self.write, self._fell_victim)
 
     @property
@@ -123,6 +137,21 @@ class Database:
         several times, in the thread of another caller. Raises as `write` does.
         """
         return self._together.do(work, None if self._backend.shared_lane else lane)
+
+    def stream(
+        self,
+        connection: Connection,
+        statement: sa.Select[Any],
+        parameters: Mapping[str, int],
+        *,
+        size: int,
+    ) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows of a statement in lists of up to `size`: no more than one of them is in memory.
+
+        connection: of this database. The rows are the driver's own, for a million of SQLAlchemy's take
+        seconds more: what a column's type makes of its values is left to the caller.
+        """
+        return self._backend.stream(connection, statement, parameters, size)
 
     def close(self) -> None:
         """Close the idle connections; the last one to close a SQLite file folds its log into it."""

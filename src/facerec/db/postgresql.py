@@ -7,7 +7,8 @@ collection first, and each statement after it sees what the holder before commit
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -106,6 +107,16 @@ class Postgresql:
         with self._begun(engine, _SWEEP if sweep else _WRITE) as connection, connection.begin():
             yield connection
 
+    def stream(
+        self, connection: sa.Connection, statement: sa.Select[Any], parameters: Mapping[str, int], size: int
+    ) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """By a cursor of the server, in binary: twice as fast as text, and as fast as SQLite."""
+        compiled = statement.compile(dialect=connection.dialect)
+        with _driver(connection).cursor("stream", binary=True) as cursor:
+            cursor.execute(str(compiled).encode(), compiled.construct_params(parameters))
+            while rows := cursor.fetchmany(size):
+                yield rows
+
     def meaning(self, cause: BaseException, purpose: str, *, committing: bool) -> StorageError:
         """What passes is told apart: the server is gone (and comes back), or others were in the way."""
         if isinstance(cause, NoConnectionFree):
@@ -136,8 +147,7 @@ class Postgresql:
         """A connection in a transaction. One that was lost while it lay in the pool is replaced unnoticed."""
         for _ in range(self._connections):
             with engine.connect() as connection:
-                driver = connection.connection.driver_connection
-                assert isinstance(driver, psycopg.Connection)  # noqa: S101  (narrows the type)
+                driver = _driver(connection)
                 try:
                     driver.execute(statement)
                 except psycopg.OperationalError as error:
@@ -148,6 +158,13 @@ class Postgresql:
                 yield connection
                 return
         raise DatabaseUnavailable("The database ends every connection. Nothing was changed.")
+
+
+def _driver(connection: sa.Connection) -> psycopg.Connection[tuple[Any, ...]]:
+    """The driver's own connection: what SQLAlchemy does between takes longer, or lets go of less."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101  (narrows the type)
+    return driver
 
 
 def _told(cause: BaseException) -> str:

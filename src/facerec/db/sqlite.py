@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -71,6 +72,15 @@ class Sqlite:
         ):
             _begin(connection, "BEGIN IMMEDIATE")
             yield connection
+
+    def stream(
+        self, connection: sa.Connection, statement: sa.Select[Any], parameters: Mapping[str, int], size: int
+    ) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """By the cursor of the statement: SQLite finds a row when it is asked for."""
+        result = connection.execute(statement, parameters)
+        while rows := result.cursor.fetchmany(size):
+            yield rows
+        result.close()
 
     def meaning(self, cause: BaseException, purpose: str, *, committing: bool) -> StorageError:
         """A lock that another process keeps passes; anything else does not."""

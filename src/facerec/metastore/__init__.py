@@ -8,9 +8,11 @@ import sqlalchemy as sa
 
 from facerec.config import Settings
 from facerec.db import Database
+from facerec.db.sealed import ValueCipher
 from facerec.errors import StorageError
 from facerec.metastore import meta
 from facerec.metastore.migrations import upgrade
+from facerec.metastore.sealing import agree, read_cipher
 
 __all__ = ["open_at", "open_metastore"]
 
@@ -19,15 +21,20 @@ def open_metastore(settings: Settings) -> Database:
     """Open the database of `settings`, made or migrated to the newest tables where needed.
 
     Raises ConfigurationError when the driver of PostgreSQL is not installed or DATABASE_URL is of no database
-    we know; StorageError when the folder cannot be made, or the database not be opened or migrated.
+    we know, or a key of sealed embeddings is missing; StorageError when the folder cannot be made, or the
+    database not be opened or migrated.
     """
+    cipher = read_cipher(settings)
     if settings.database_url is None:
-        return open_at(settings.data_dir)
-    return _prepared(Database(settings.database_url, connections=settings.database_pool))
+        return open_at(settings.data_dir, cipher)
+    return _prepared(Database(settings.database_url, connections=settings.database_pool, cipher=cipher))
 
 
-def open_at(folder: Path) -> Database:
-    """Open the SQLite database of a data folder, made or migrated to the newest tables where needed."""
+def open_at(folder: Path, cipher: ValueCipher | None = None) -> Database:
+    """Open the SQLite database of a data folder, made or migrated to the newest tables where needed.
+
+    cipher: seals embeddings at rest.
+    """
     path = folder.absolute() / "facerec.db"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -35,7 +42,7 @@ def open_at(folder: Path) -> Database:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The database {path} cannot be made: {error.strerror}.") from error
-    return _prepared(Database(sa.URL.create("sqlite", database=str(path))))
+    return _prepared(Database(sa.URL.create("sqlite", database=str(path)), cipher=cipher))
 
 
 def _prepared(database: Database) -> Database:
@@ -44,6 +51,7 @@ def _prepared(database: Database) -> Database:
         upgrade(database)
         with database.write() as connection:
             meta.ensure(connection)
+            agree(connection, database.cipher)
     except BaseException:
         database.close()
         raise

@@ -12,11 +12,14 @@ reading sees both in one snapshot. An index built to `after` needs the removals 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from facerec.db import Database
+from facerec.db import Connection, Database
+from facerec.db.sealed import opened
 from facerec.domain import (
     ChangePage,
     CollectionKey,
@@ -34,6 +37,17 @@ BATCH = 1024
 
 _KIND = {EntityKind.FACE: 0, EntityKind.USER: 1}
 _TABLE = {EntityKind.FACE: faces, EntityKind.USER: users}
+_PUTS = {
+    kind: sa.select(table.c.number, table.c.key, table.c.scale, table.c.codes)
+    .where(
+        table.c.collection_key == sa.bindparam("collection"),
+        table.c.number > sa.bindparam("after"),
+        table.c.codes.is_not(None),
+    )
+    .order_by(table.c.number)
+    for kind, table in _TABLE.items()
+}
+_FIRST_PUTS = {kind: query.limit(sa.bindparam("batch", type_=sa.Integer)) for kind, query in _PUTS.items()}
 
 # A statement of every request is built once: SQLAlchemy takes longer to build one than to run it.
 _TAKE_NUMBERS = (
@@ -131,7 +145,7 @@ class DatabaseFeed:
             removed = _removals(connection, collection, kind, after) if after else ()
             if removed:
                 yield VectorChanges(number=reached, removed=removed)
-            for keys, scales, codes in _puts(connection, collection, kind, after):
+            for keys, scales, codes in _puts(self._database, connection, collection, kind, after):
                 yield VectorChanges(number=reached, keys=keys, scales=scales, codes=codes)
 
     def page(self, collection: CollectionKey, kind: EntityKind, after: int, limit: int) -> ChangePage:
@@ -219,20 +233,39 @@ def embeddings(
 
 
 def _puts(
-    connection: sa.Connection, collection: CollectionKey, kind: EntityKind, after: int
+    database: Database, connection: Connection, collection: CollectionKey, kind: EntityKind, after: int
 ) -> Iterator[tuple[Sequence[RowKey], Sequence[float], Sequence[bytes]]]:
-    """Keys, scales and codes of the present vectors with a number greater than `after`, in batches."""
-    table = _TABLE[kind]
-    result = connection.execute(
-        sa.select(table.c.key, table.c.scale, table.c.codes)
-        .where(table.c.collection_key == collection, table.c.number > after, table.c.codes.is_not(None))
-        .order_by(table.c.number)
-    )
-    # The driver's own cursor: a million of SQLAlchemy's rows take three seconds more.
-    while rows := result.cursor.fetchmany(BATCH):
-        keys, scales, codes = zip(*rows, strict=True)
-        yield keys, scales, codes
+    """Keys, scales and codes of the present vectors with a number greater than `after`, in batches.
+
+    The first batch by a statement of its own: mostly it is all there is, and a stream takes longer to begin.
+    """
+    result = connection.execute(_FIRST_PUTS[kind], {"collection": collection, "after": after, "batch": BATCH})
+    rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
     result.close()
+    rest: Iterator[Sequence[tuple[Any, ...]]] = iter(())
+    if len(rows) == BATCH:
+        parameters = {"collection": collection, "after": rows[-1][0]}
+        rest = database.stream(connection, _PUTS[kind], parameters, size=BATCH)
+    for batch in itertools.chain([rows] if rows else [], rest):
+        _, keys, scales, codes = zip(*batch, strict=True)
+        yield keys, scales, opened(connection.dialect, codes)
+
+
+def stored_codes(connection: sa.Connection, kind: EntityKind, keys: Sequence[RowKey]) -> list[bytes]:
+    """The bytes that stand in the database for the embeddings of some rows: sealed, where they are."""
+    table = _TABLE[kind]
+    raw = sa.type_coerce(table.c.codes, sa.LargeBinary)
+    query = sa.select(raw).where(table.c.key.in_(keys), table.c.codes.is_not(None))
+    return [bytes(codes) for codes in connection.scalars(query)]
+
+
+def stored_still(connection: sa.Connection, codes: Sequence[bytes]) -> set[bytes]:
+    """Those of some stored bytes that stand in the database for present embeddings. Reads every row."""
+    found: set[bytes] = set()
+    for table in _TABLE.values():
+        raw = sa.type_coerce(table.c.codes, sa.LargeBinary)
+        found |= {bytes(each) for each in connection.scalars(sa.select(raw).where(raw.in_(codes)))}
+    return found
 
 
 def _progress(connection: sa.Connection, collection: CollectionKey) -> tuple[int, int]:

@@ -24,6 +24,18 @@ def ensure(connection: sa.Connection) -> None:
         connection.execute(_ENSURE, {"name": name, "value": value})
 
 
+def find(connection: sa.Connection, name: str) -> str | None:
+    """A fact by its name; None for one that was never put."""
+    value: str | None = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
+    return value
+
+
+def put(connection: sa.Connection, name: str, value: str) -> None:
+    """Set a fact."""
+    connection.execute(meta.delete().where(meta.c.name == name))
+    connection.execute(meta.insert().values(name=name, value=value))
+
+
 def store_id(connection: sa.Connection) -> str:
     """Identity of the database."""
     return _value(connection, STORE_ID)
@@ -40,7 +52,7 @@ def token_secret(connection: sa.Connection) -> bytes:
 
 
 def _value(connection: sa.Connection, name: str) -> str:
-    value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
+    value = find(connection, name)
     if value is None:
         raise StorageError(f"The database has no {name}: it was not opened by this service, or is damaged.")
-    return str(value)
+    return value

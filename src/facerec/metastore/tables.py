@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from facerec.db.sealed import SealedBytes
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -67,7 +69,7 @@ users = sa.Table(
     sa.Column("face_count", sa.Integer, nullable=False),
     # The aggregate of the user's faces; NULL while there are none.
     sa.Column("scale", sa.Double),
-    sa.Column("codes", sa.LargeBinary),
+    sa.Column("codes", SealedBytes),
     sa.UniqueConstraint("collection_key", "user_id"),
     sa.Index(None, "collection_key", "number"),
     sqlite_autoincrement=True,
@@ -87,7 +89,7 @@ faces = sa.Table(
     sa.Column("confidence", sa.Double, nullable=False),
     sa.Column("user_key", _Key, sa.ForeignKey("users.key")),
     sa.Column("scale", sa.Double, nullable=False),
-    sa.Column("codes", sa.LargeBinary, nullable=False),
+    sa.Column("codes", SealedBytes, nullable=False),
     # Where the image lies that the face was found in (s3://bucket/key), if the request named it.
     sa.Column("source", sa.String(255)),
     # Whole seconds since the epoch. The end is the face's own where there is one, else the collection's time

@@ -228,12 +228,14 @@ class Archive:
         return collection not in self._forgotten and collection in self._feed.collections()
 
     def _clean_up(self) -> None:
-        """Remove snapshots of collections that are gone, and files that a killed process left unfinished."""
+        """Remove snapshots that may not be, those of collections that are gone, and files that a killed
+        process left unfinished.
+        """
         present = self._feed.collections()
         for path in self._folder.iterdir():
             name = _SNAPSHOT_NAME.fullmatch(path.name)
             if name:
-                gone = int(name[1]) not in present
+                gone = self._policy == "never" or int(name[1]) not in present
             else:
                 gone = path.name.endswith(snapshot.UNFINISHED_SUFFIX) and _age(path) > _ABANDONED_SECONDS
             if gone:
