@@ -24,6 +24,7 @@ from facerec.cli.evaluate import evaluate
 from facerec.cli.faces import faces_app
 from facerec.cli.index import index
 from facerec.cli.keys import keys_app
+from facerec.cli.migrate import migrate_model
 from facerec.cli.moving import export_collections, import_collections
 from facerec.cli.output import TRACEBACK, one_line_errors
 from facerec.cli.packs import packs_app
@@ -50,6 +51,7 @@ app.command("export")(export_collections)
 app.command("import")(import_collections)
 app.command()(backup)
 app.command()(restore)
+app.command("migrate-model")(migrate_model)
 app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")

@@ -71,12 +71,7 @@ class CollectionService:
 
     def finish_deletions(self) -> None:
         """Remove what is left of deleted collections, in small transactions."""
-        with self._database.read() as connection:
-            keys = collections.awaiting_removal(connection)
-        for key in keys:
-            self._vectors.drop(key)
-            while not self._remove_some(key):
-                pass
+        remove_deleted(self._database, self._vectors)
 
     def describe(self, name: str) -> Collection:
         """The collection of that name, its faces counted without those past their time. Raises NotFound."""
@@ -131,9 +126,20 @@ class CollectionService:
         with self._database.read() as connection:
             return tag_rows.read(connection, collections.find(connection, name))
 
-    def _remove_some(self, key: CollectionKey) -> bool:
-        with self._database.write(sweep=True) as connection:
-            return collections.remove_some(connection, key, REMOVAL_STEP)
+
+def remove_deleted(database: Database, vectors: VectorStore) -> None:
+    """Remove what is left of deleted collections, in small transactions. Raises StorageError."""
+    with database.read() as connection:
+        keys = collections.awaiting_removal(connection)
+    for key in keys:
+        vectors.drop(key)
+        while not _remove_some(database, key):
+            pass
+
+
+def _remove_some(database: Database, key: CollectionKey) -> bool:
+    with database.write(sweep=True) as connection:
+        return collections.remove_some(connection, key, REMOVAL_STEP)
 
 
 def _put_tags(connection: Connection, collection: Collection, tags: Mapping[str, str]) -> None:

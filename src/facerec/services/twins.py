@@ -17,6 +17,7 @@ from facerec.domain import (
     Agreement,
     BoundingBox,
     Collection,
+    MigrationObstacle,
     ModelMigration,
     NewFace,
     QuantizedEmbedding,
@@ -40,6 +41,7 @@ class Answer(Protocol):
 
 
 A = TypeVar("A", bound=Answer)
+K = TypeVar("K")
 
 
 class Twins:
@@ -64,7 +66,7 @@ class Twins:
         if twin is None:
             return {}
         try:
-            return embed_again(self._engines.of(twin), data, boxes)
+            outcome = embed_again(self._engines.of(twin), data, boxes)
         except Cancelled:
             raise
         except FacerecError as error:
@@ -72,6 +74,7 @@ class Twins:
                 "Faces of collection %s wait for their second model: %s", target.name, type(error).__name__
             )
             return {}
+        return {rank: found for rank, found in outcome.items() if isinstance(found, QuantizedEmbedding)}
 
     def answered(self, target: Collection, probe: bytes, old: A, ask: Callable[[Collection, Engine], A]) -> A:
         """The answer to a search: `old`, or that of the new model where the search is one of its share.
@@ -105,20 +108,27 @@ class Twins:
 
 
 def embed_again(
-    engine: Engine, data: bytes, boxes: Mapping[int, BoundingBox]
-) -> dict[int, QuantizedEmbedding]:
+    engine: Engine, data: bytes, boxes: Mapping[K, BoundingBox]
+) -> dict[K, QuantizedEmbedding | MigrationObstacle]:
     """Embeddings by `engine` of the faces of an image that another model found in these boxes.
 
-    Those that the engine's detector does not find there are left out. Raises the errors of the engine.
+    Or why there is none: FACE_NOT_FOUND or FACE_AMBIGUOUS. Raises the errors of the engine.
     """
     picture = engine.decode(data)
     found = engine.detect(picture)
-    places = match_boxes(list(boxes.values()), [face.face.box for face in found])
-    chosen = {name: found[place] for name, place in zip(boxes, places, strict=True) if isinstance(place, int)}
-    if not chosen:
-        return {}
-    embeddings = quantize_batch(engine.embed(picture, list(chosen.values())))
-    return dict(zip(chosen, embeddings, strict=True))
+    places = dict(
+        zip(boxes, match_boxes(list(boxes.values()), [face.face.box for face in found]), strict=True)
+    )
+    outcome: dict[K, QuantizedEmbedding | MigrationObstacle] = {
+        name: place for name, place in places.items() if isinstance(place, MigrationObstacle)
+    }
+    chosen = {
+        name: found[place] for name, place in places.items() if not isinstance(place, MigrationObstacle)
+    }
+    if chosen:
+        embeddings = quantize_batch(engine.embed(picture, list(chosen.values())))
+        outcome.update(zip(chosen, embeddings, strict=True))
+    return outcome
 
 
 def store_twins(

@@ -48,7 +48,7 @@ from facerec.errors import PackError
 
 _DETECTOR_TRIAL = (1, 3, 320, 320)
 FAKE = "fake"
-"""Name of the engine without networks, for tests."""
+"""Name of the engine without networks, for tests; fake@2.0 is another model of it."""
 
 
 def open_engine(settings: Settings, networks: NetworkOpener | None = None) -> Engine:
@@ -57,9 +57,19 @@ def open_engine(settings: Settings, networks: NetworkOpener | None = None) -> En
     `dlib` is built in (and built once, under the packs folder), `fake` is the tests' engine; a name is a
     pulled pack; anything else is a folder. Raises PackError that says what is missing and how it is had.
     """
-    if settings.model_path == FAKE:
-        return FakeEngine(max_pixels=settings.max_image_pixels, max_faces=settings.max_faces_per_image)
+    if (version := _fake_version(settings)) is not None:
+        return FakeEngine(
+            model_version=version,
+            max_pixels=settings.max_image_pixels,
+            max_faces=settings.max_faces_per_image,
+        )
     return load_pack(find_pack(settings), settings, networks)
+
+
+def _fake_version(settings: Settings) -> str | None:
+    """Model version of the tests' engine, where the settings name that."""
+    name, _, version = settings.model_path.partition("@")
+    return (version or "1.0") if name == FAKE else None
 
 
 def find_pack(settings: Settings) -> Path:
@@ -90,8 +100,8 @@ def contract_id(settings: Settings, dimension: int) -> str:
 
     No network is loaded. Raises PackError as `open_engine` does.
     """
-    if settings.model_path == FAKE:
-        return FakeEngine().contract.id
+    if (version := _fake_version(settings)) is not None:
+        return FakeEngine(model_version=version).contract.id
     return pack_manifest(find_pack(settings)).contract(dimension).id
 
 
