@@ -248,7 +248,7 @@ class _Filling:
         return outcome
 
     def _take_name(self, connection: Connection, key: CollectionKey, on_conflict: OnConflict) -> Outcome:
-        present = _named(connection, self.name)
+        present = _named(connection, self.name, lock=True)
         if present is not None:
             if on_conflict is OnConflict.FAIL:
                 raise AlreadyExists(
@@ -333,10 +333,10 @@ def _steps(rows: Rows, passed: int) -> Iterator[Rows]:
         yield replace(rows, **{column.name: getattr(rows, column.name)[cut] for column in fields(rows)})
 
 
-def _named(connection: Connection, name: str) -> CollectionKey | None:
-    """Key of the collection of that name; None where there is none."""
+def _named(connection: Connection, name: str, *, lock: bool = False) -> CollectionKey | None:
+    """Key of the collection of that name; None where there is none. lock: see `collections.find`."""
     try:
-        return collections.find(connection, name, lock=True).key
+        return collections.find(connection, name, lock=lock).key
     except NotFound:
         return None
 
