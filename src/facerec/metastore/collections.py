@@ -75,7 +75,10 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
 
 def twin_of(connection: sa.Connection, collection: Collection) -> Collection | None:
     """The collection with the same faces in another model's embeddings; None where there is none."""
-    return None if collection.twin is None else find_by_key(connection, collection.twin)
+    if collection.twin is None:
+        return None
+    row = connection.execute(_BY_KEY, {"wanted": collection.twin}).one_or_none()
+    return None if row is None or row.name is None else _collection(row)
 
 
 def find_by_key(connection: sa.Connection, key: CollectionKey) -> Collection:

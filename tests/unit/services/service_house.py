@@ -18,7 +18,9 @@ from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.people import PeopleService
+from facerec.services.retention.ends import EndService
 from facerec.services.retention.lifetimes import Lifetimes
+from facerec.services.retention.sweeping import Sweeper
 from facerec.vectors.embedded import EmbeddedStore
 
 
@@ -51,6 +53,10 @@ class House:
     faces: FaceService
     people: PeopleService
     analysis: AnalysisService
+    vectors: EmbeddedStore
+    lifetimes: Lifetimes
+    sweeper: Sweeper
+    ends: EndService
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def open_house(
 ) -> Iterator[House]:
     """A house over the database of a folder, made where there is none; closed in the end."""
     database, engine, clock, images = open_at(folder), engine or FakeEngine(), Clock(), Images()
-    engines = Engines(engine, database)
+    engines = Engines(engine, database, open_pack=open_fake)
     lifetimes = Lifetimes(default_ttl, clock)
     vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))
     yield House(
@@ -75,9 +81,18 @@ def open_house(
         FaceService(database, vectors, engines, images, max_faces=max_faces, lifetimes=lifetimes),
         PeopleService(database, vectors, engines, images, lifetimes=lifetimes, matching=matching),
         AnalysisService(engine, images),
+        vectors,
+        lifetimes,
+        Sweeper(database, vectors, lifetimes),
+        EndService(database, lifetimes),
     )
     vectors.close()
     database.close()
+
+
+def open_fake(pack: str) -> FakeEngine:
+    """The engine of a pack by its name, as in MODEL_PATH: fake@2.0."""
+    return FakeEngine(model_version=pack.partition("@")[2] or "1.0")
 
 
 def picture(*identities: str | FakeFace, variation: int = 0) -> InlineImage:
