@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from facerec.config import MEBIBYTE, Settings
 from facerec.db import Database
@@ -14,13 +17,22 @@ from facerec.images.loader import open_loader
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
 from facerec.services.analysis import AnalysisService
+from facerec.services.background import Background
 from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.keys import KeyService
 from facerec.services.people import PeopleService
+from facerec.services.retention.cleaning import Cleaner
+from facerec.services.retention.ends import EndService
+from facerec.services.retention.forgetting import ForgettingService
+from facerec.services.retention.lifetimes import Lifetimes
+from facerec.services.retention.proof import ForgettingWithProof, out_of_reach
+from facerec.services.retention.sweeping import Sweeper
 from facerec.vectors.base import VectorStore
 from facerec.vectors.opening import open_vectors
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +48,29 @@ class Service:
     people: PeopleService
     analysis: AnalysisService
     keys: KeyService
+    sweeper: Sweeper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What removes faces, opened without a model."""
+
+    database: Database
+    sweeper: Sweeper
+    forgetting: ForgettingWithProof
+    cleaner: Cleaner
+    ends: EndService
 
 
 @contextlib.contextmanager
-def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterator[Service]:
+def open_service(
+    settings: Settings, *, engine: Engine | None = None, background: bool = False
+) -> Iterator[Service]:
     """Open everything; on leaving, close it in reverse.
 
-    `engine` is used (and not closed) in place of the one that the settings name. Raises ConfigurationError,
-    PackError or StorageError when a part can not be opened; the parts opened before it are closed then.
+    background: sweep beside the requests, as FACEREC_SWEEP_SECONDS says. `engine` is used (and not closed) in
+    place of the one that the settings name. Raises ConfigurationError, PackError or StorageError when a part
+    can not be opened; the parts opened before it are closed then.
     """
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
@@ -53,8 +80,14 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
         if engine is None:
             engine = _open_engine(settings)
             stack.callback(engine.close)
+        forgetful: list[RememberingEngine] = []
         if settings.result_cache_mib:
-            engine = RememberingEngine(engine, max_bytes=settings.result_cache_mib * MEBIBYTE)
+            engine = RememberingEngine(
+                engine,
+                max_bytes=settings.result_cache_mib * MEBIBYTE,
+                max_seconds=settings.result_cache_seconds,
+            )
+            forgetful.append(engine)
         images = open_loader(settings)
         engines = Engines(
             engine,
@@ -63,19 +96,87 @@ def open_service(settings: Settings, *, engine: Engine | None = None) -> Iterato
             open_pack=lambda pack: _open_engine(settings.model_copy(update={"model_path": pack})),
         )
         stack.callback(engines.close)
-        collections = CollectionService(database, vectors, engines)
+        lifetimes = Lifetimes(settings.face_ttl_seconds)
+        collections = CollectionService(database, vectors, engines, lifetimes=lifetimes)
         collections.finish_deletions()
+
+        def forget_images(image_ids: Iterable[str]) -> None:
+            for each in forgetful:
+                each.forget(image_ids)
+
+        sweeper = Sweeper(database, vectors, lifetimes, forget_images=forget_images)
+        if background and settings.sweep_seconds:
+            stack.callback(_upkeep(sweeper, forgetful, settings.sweep_seconds).close)
         yield Service(
             settings=settings,
             engine=engine,
             database=database,
             vectors=vectors,
             collections=collections,
-            faces=FaceService(database, vectors, engines, images),
-            people=PeopleService(database, vectors, engines, images),
+            faces=FaceService(
+                database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
+            ),
+            people=PeopleService(
+                database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
+            ),
             analysis=AnalysisService(engine, images),
             keys=open_keys(settings, database),
+            sweeper=sweeper,
         )
+
+
+@contextlib.contextmanager
+def open_retention(settings: Settings) -> Iterator[Retention]:
+    """Open what removes faces, in whatever model's embeddings they are: no model is loaded.
+
+    Raises ConfigurationError or StorageError.
+    """
+    from facerec.vectors.archive import stale_files  # imported here: the index takes a moment to load
+
+    with contextlib.ExitStack() as stack:
+        database = open_metastore(settings)
+        stack.callback(database.close)
+        feed = DatabaseFeed(database)
+        folder = settings.data_dir / "vectors"
+        stale = partial(stale_files, folder, feed, settings.index_snapshot)
+        lifetimes = Lifetimes(settings.face_ttl_seconds)
+        cleaner = Cleaner(
+            database,
+            feed,
+            lifetimes,
+            journals=settings.data_dir / "indexed",
+            packs=settings.packs_folder,
+            stale_snapshots=stale,
+        )
+        vectors = open_vectors(settings, database, feed)
+        stack.callback(vectors.close)
+        yield Retention(
+            database=database,
+            sweeper=Sweeper(database, vectors, lifetimes),
+            forgetting=ForgettingWithProof(
+                database,
+                ForgettingService(database, vectors, lifetimes.clock),
+                lifetimes.clock,
+                index_folder=folder,
+                out_of_reach=out_of_reach(settings),
+            ),
+            cleaner=cleaner,
+            ends=EndService(database, lifetimes),
+        )
+
+
+def _upkeep(sweeper: Sweeper, forgetful: Sequence[RememberingEngine], pause: float) -> Background:
+    """What a running service does about what is past its time: one process for all, and each for itself."""
+
+    def work() -> None:
+        for engine in forgetful:
+            engine.forget_old()
+        swept = sweeper.sweep()
+        if swept is not None and any(dataclasses.astuple(swept)):
+            _log.info("swept: %s", swept)
+        sweeper.let_go()
+
+    return Background("retention", work, pause=pause)
 
 
 def open_keys(settings: Settings, database: Database) -> KeyService:

@@ -28,6 +28,7 @@ from facerec.cli.migrate import migrate_model
 from facerec.cli.moving import export_collections, import_collections
 from facerec.cli.output import TRACEBACK, one_line_errors
 from facerec.cli.packs import packs_app
+from facerec.cli.retention import clean, expire, forget
 from facerec.cli.search import search
 from facerec.cli.serve import serve
 from facerec.cli.users import users_app
@@ -52,6 +53,9 @@ app.command("import")(import_collections)
 app.command()(backup)
 app.command()(restore)
 app.command("migrate-model")(migrate_model)
+app.command()(expire)
+app.command()(forget)
+app.command()(clean)
 app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")

@@ -9,9 +9,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from facerec.bootstrap import open_service
-from facerec.cli.output import AsJson, print_json, print_table, say
-from facerec.config import read_settings
-from facerec.domain import Collection, Page
+from facerec.cli.output import AsJson, duration, print_json, print_table, say
+from facerec.config import duration_text, read_settings
+from facerec.domain import FOREVER, Collection, Page
 
 T = TypeVar("T")
 
@@ -59,6 +59,27 @@ def describe(name: Name, as_json: AsJson = False) -> None:
 
 
 @collections_app.command()
+def retain(
+    name: Name,
+    time: Annotated[
+        str, typer.Argument(help="How long faces are kept: 90s, 15m, 12h, 30d, 8w, forever, or default.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Set how long a collection keeps faces, from when they were stored; those that are there too.
+
+    default: as long as FACEREC_FACE_TTL says. Faces with an end of their own keep it.
+    """
+    with open_service(read_settings()) as service:
+        found = service.collections.retain(name, None if time == "default" else duration(time))
+    if as_json:
+        print_json(_described(found))
+    else:
+        kept = "as long as the service's default says" if found.face_ttl is None else _kept(found.face_ttl)
+        say(f"{name} keeps its faces {kept}; {found.face_count} of them are there.")
+
+
+@collections_app.command()
 def delete(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a collection with all its faces and users."""
     with open_service(read_settings()) as service:
@@ -91,8 +112,13 @@ def _described(collection: Collection) -> dict[str, object]:
         "FaceModelVersion": collection.model_version,
         "Dimension": collection.dimension,
         "EmbeddingContract": collection.contract_id,
+        "FaceTimeToLive": None if collection.face_ttl is None else duration_text(collection.face_ttl),
         "CreationTimestamp": _written(collection.created_at),
     }
+
+
+def _kept(seconds: int) -> str:
+    return "until they are deleted" if seconds >= FOREVER else f"for {duration_text(seconds)}"
 
 
 def _written(moment: float) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from facerec.api.rekognition.shapes import stored_face
-from facerec.bootstrap import open_service
+from facerec.bootstrap import open_retention, open_service
 from facerec.cli.collections import every
-from facerec.cli.output import AsJson, note, print_json, print_table, say
+from facerec.cli.output import AsJson, duration, note, print_json, print_table, say
 from facerec.cli.search import described, print_matches
 from facerec.config import read_settings
+from facerec.domain import FOREVER, Face
 
 faces_app = typer.Typer(no_args_is_help=True, help="List, search and delete the faces of a collection.")
 
@@ -52,6 +54,50 @@ def search(
         print_json({"SearchedFaceId": face_id, "FaceMatches": [described(match) for match in found.matches]})
     else:
         print_matches(found.matches, f"{face_id} in {collection}", threshold)
+
+
+@faces_app.command()
+def expire(
+    face_ids: Annotated[list[str], typer.Argument(help="Ids of the faces.")],
+    collection: InCollection,
+    after: Annotated[
+        str,
+        typer.Option(
+            "--in",
+            help="How long they are kept from now: 90s, 15m, 12h, 30d, 8w or forever; "
+            "default: as long as the collection keeps faces.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Give faces an end of their own, whatever their collection says."""
+    seconds = None if after == "default" else duration(after)
+    settings = read_settings()
+    with open_retention(settings) as retention:
+        result = retention.ends.set(collection, face_ids, seconds)
+    if as_json:
+        print_json(
+            {
+                "Faces": [{"FaceId": f.face_id, "Expires": _own_end(f)} for f in result.faces],
+                "NotFound": list(result.not_found),
+            }
+        )
+    else:
+        for face in result.faces:
+            say(f"{face.face_id} ends {_own_end(face)}.")
+        for face_id in result.not_found:
+            note(f"{face_id} is no face of {collection}.")
+    if result.not_found:
+        raise typer.Exit(1)
+
+
+def _own_end(face: Face) -> str:
+    """A face's own end as ISO 8601 in UTC."""
+    if face.expires_at is None:
+        return "when its collection says"
+    if face.expires_at >= FOREVER:
+        return "never"
+    return datetime.fromtimestamp(face.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @faces_app.command()

@@ -10,7 +10,7 @@ from typing import IO, Annotated
 import typer
 
 from facerec.bootstrap import Service, open_service
-from facerec.cli.output import AsJson, counting, note, print_json, say
+from facerec.cli.output import AsJson, counting, duration, note, print_json, say
 from facerec.cli.pictures import ExternalIds, at_once, external_id, pictures_in
 from facerec.config import read_settings
 from facerec.domain import Collection, LocalImage, QualityFilter
@@ -29,6 +29,15 @@ class Entry:
     external_id: str | None
     stamp: str
     """Path, size and time of change: the same for a file that is as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which faces of a picture are stored, and for how many seconds (None: as the collection says)."""
+
+    max_faces: int | None
+    quality_filter: QualityFilter
+    expires_in: int | None
 
 
 class Journal:
@@ -87,6 +96,13 @@ def index(
     quality_filter: Annotated[
         QualityFilter, typer.Option(help="Which faces are too poor.")
     ] = QualityFilter.AUTO,
+    expires_in: Annotated[
+        str | None,
+        typer.Option(
+            help="How long new faces are kept: 90s, 15m, 12h, 30d, 8w or forever. "
+            "Default: as long as the collection keeps faces."
+        ),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Look at pictures again that an earlier run did.")
     ] = False,
@@ -97,6 +113,7 @@ def index(
     Nothing is stored twice: a picture keeps its external id, and what is done is remembered.
     """
     settings = read_settings()
+    seconds = None if expires_in is None else duration(expires_in)
     entries = _entries(folder, external_ids)
     with open_service(settings) as service:
         if create:
@@ -106,7 +123,12 @@ def index(
         try:
             waiting = [entry for entry in entries if again or not journal.has(entry)]
             faces, left_out, failures = _index_all(
-                service, collection, waiting, journal, max_faces, quality_filter, settings.threads + 1
+                service,
+                collection,
+                waiting,
+                journal,
+                Choice(max_faces, quality_filter, seconds),
+                settings.threads + 1,
             )
         finally:
             journal.close()
@@ -159,8 +181,7 @@ def _index_all(
     collection: str,
     entries: list[Entry],
     journal: Journal,
-    max_faces: int | None,
-    quality_filter: QualityFilter,
+    choice: Choice,
     workers: int,
 ) -> tuple[int, int, list[tuple[Entry, str]]]:
     """(faces stored, faces left out, [(entry, why it failed)])."""
@@ -170,8 +191,9 @@ def _index_all(
             collection,
             LocalImage(entry.path),
             external_image_id=entry.external_id,
-            max_faces=max_faces,
-            quality_filter=quality_filter,
+            max_faces=choice.max_faces,
+            quality_filter=choice.quality_filter,
+            expires_in=choice.expires_in,
         )
 
     faces = left_out = 0

@@ -26,7 +26,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from facerec.errors import FacerecError
+from facerec.config import parse_duration
+from facerec.errors import FacerecError, InvalidParameter
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")
@@ -36,6 +37,14 @@ AsJson = Annotated[
 def print_json(value: object) -> None:
     """Print a value as JSON; members that are None are left out."""
     typer.echo(json.dumps(_present(value), ensure_ascii=False, indent=2))
+
+
+def duration(text: str) -> int:
+    """Seconds of a duration that was given on the command line. Raises InvalidParameter."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise InvalidParameter(f"{error}") from error
 
 
 def say(message: str) -> None:

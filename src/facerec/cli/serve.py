@@ -58,7 +58,7 @@ def serve(
 def _answer_alone(listening: socket.socket, settings: Settings, greet: Callable[[str], None]) -> None:
     """Answer in this process."""
     share_heaps(settings.threads)
-    with open_service(settings) as service:
+    with open_service(settings, background=True) as service:
         listening.listen(BACKLOG)
         greet(service.engine.contract.pack)
         run(create_app(service), listening, max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST)

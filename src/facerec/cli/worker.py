@@ -39,7 +39,7 @@ def work(descriptor: int) -> None:
         signal.signal(each, _stop)
     # Until the server runs, to be told to stop is like being asked by a signal.
     link.watch(stop=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with open_service(settings) as service:
+    with open_service(settings, background=True) as service:
         run_worker(
             create_app(service, worker=number),
             link,

@@ -65,6 +65,16 @@ def remove_mentions(connection: sa.Connection, *, ids: Iterable[str], parameters
 
     How many there were. A request that is repeated with such a token is done anew.
     """
-    mentions = [client_tokens.c.outcome.contains(json.dumps(each), autoescape=True) for each in ids]
-    doomed = sa.or_(client_tokens.c.parameters.in_(list(parameters)), *mentions)
-    return connection.execute(client_tokens.delete().where(doomed)).rowcount
+    return connection.execute(client_tokens.delete().where(_mentions(ids, parameters))).rowcount
+
+
+def count_mentions(connection: sa.Connection, *, ids: Iterable[str], parameters: Iterable[bytes]) -> int:
+    """How many tokens `remove_mentions` would forget."""
+    query = sa.select(sa.func.count()).select_from(client_tokens).where(_mentions(ids, parameters))
+    return connection.scalar(query) or 0
+
+
+def _mentions(ids: Iterable[str], parameters: Iterable[bytes]) -> sa.ColumnElement[bool]:
+    """Answers are JSON: an id stands there in quotation marks."""
+    mentioned = [client_tokens.c.outcome.contains(json.dumps(each), autoescape=True) for each in ids]
+    return sa.or_(client_tokens.c.parameters.in_(list(parameters)), *mentioned)

@@ -27,7 +27,7 @@ class RepeatableRequest:
         """What was answered (JSON); None for a request not seen before. Raises IdempotencyMismatch."""
         if self.token is None:
             return None
-        return tokens.recall(connection, self.operation, self.token, parameters=self._digest(), now=self.now)
+        return tokens.recall(connection, self.operation, self.token, parameters=self.digest, now=self.now)
 
     def remember(self, connection: Connection, outcome: object) -> None:
         """Keep the answer (JSON values) in the transaction of the change."""
@@ -36,10 +36,12 @@ class RepeatableRequest:
                 connection,
                 self.operation,
                 self.token,
-                parameters=self._digest(),
+                parameters=self.digest,
                 outcome=json.dumps(outcome),
                 now=self.now,
             )
 
-    def _digest(self) -> bytes:
+    @property
+    def digest(self) -> bytes:
+        """What tells these parameters from others."""
         return hashlib.sha256(json.dumps(self.parameters).encode()).digest()

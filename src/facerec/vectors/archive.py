@@ -163,25 +163,12 @@ class Archive:
         Of all collections, whoever wrote it. Raises StorageError.
         """
         try:
-            self._clean_up()
-            for path in list(self._folder.iterdir()):
-                name = _SNAPSHOT_NAME.fullmatch(path.name)
-                if name and self._outdated(path, CollectionKey(int(name[1])), EntityKind(name[2])):
-                    self._remove(
-                        Identity(self._store_id, CollectionKey(int(name[1])), EntityKind(name[2]), 0)
-                    )
+            for path in stale_files(self._folder, self._feed, self._policy):
+                with self._names:
+                    path.unlink(missing_ok=True)
+                    self._saved = {each for each in self._saved if each.file_name != path.name}
         except OSError as error:
             raise StorageError(f"The index folder {self._folder} cannot be cleaned: {error}") from error
-
-    def _outdated(self, path: Path, collection: CollectionKey, kind: EntityKind) -> bool:
-        """Whether a snapshot holds vectors that have been removed, or cannot be read."""
-        try:
-            number = snapshot.number_of(path, self._store_id)
-        except FileNotFoundError:
-            return False
-        except UnusableSnapshotError:
-            return True
-        return self._feed.removed_since(collection, kind, number)
 
     def _remove(self, identity: Identity) -> None:
         """Remove a snapshot that may be there."""
@@ -244,6 +231,40 @@ class Archive:
     def _identity(self, index: CollectionIndex) -> Identity:
         """What a snapshot of the index has to be of."""
         return Identity(self._store_id, index.collection, index.kind, index.dimension)
+
+
+def stale_files(folder: Path, feed: ChangeFeed, policy: SnapshotPolicy) -> list[Path]:
+    """Files of the folder that hold what has been removed from the database, may not be, or are nobody's.
+
+    Raises StorageError, OSError.
+    """
+    if not folder.is_dir():
+        return []
+    present, store_id = feed.collections(), feed.store_id()
+    found = []
+    for path in sorted(folder.iterdir()):
+        name = _SNAPSHOT_NAME.fullmatch(path.name)
+        if name is None:
+            stale = path.name.endswith(snapshot.UNFINISHED_SUFFIX) and _age(path) > _ABANDONED_SECONDS
+        else:
+            key, kind = CollectionKey(int(name[1])), EntityKind(name[2])
+            stale = policy == "never" or key not in present or _outdated(path, feed, store_id, key, kind)
+        if stale:
+            found.append(path)
+    return found
+
+
+def _outdated(
+    path: Path, feed: ChangeFeed, store_id: str, collection: CollectionKey, kind: EntityKind
+) -> bool:
+    """Whether a snapshot holds vectors that have been removed, or cannot be read."""
+    try:
+        number = snapshot.number_of(path, store_id)
+    except FileNotFoundError:
+        return False
+    except UnusableSnapshotError:
+        return True
+    return feed.removed_since(collection, kind, number)
 
 
 def _age(path: Path) -> float:

@@ -10,7 +10,7 @@ from facerec.domain import CollectionKey
 from facerec.errors import NotFound
 from facerec.metastore import changes, collections, expiry, faces, leases, tokens
 from facerec.metastore.leases import Lease
-from facerec.services.collections import CollectionService
+from facerec.services.collections import remove_deleted
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.removal import remove_faces
 from facerec.vectors.base import VectorStore
@@ -53,7 +53,6 @@ class Sweeper:
         self,
         database: Database,
         vectors: VectorStore,
-        collection_service: CollectionService,
         lifetimes: Lifetimes,
         *,
         forget_images: Callable[[Iterable[str]], None] = lambda _: None,
@@ -61,7 +60,6 @@ class Sweeper:
         """forget_images: told the ids of images of which faces were removed."""
         self._database = database
         self._vectors = vectors
-        self._collections = collection_service
         self._lifetimes = lifetimes
         self._forget_images = forget_images
         self._looked_at_removals = float("-inf")
@@ -97,7 +95,7 @@ class Sweeper:
 
         try:
             swept = Swept(faces=sum(self._expire_in(key, hold)[1] for key in self._with_past()))
-            self._collections.finish_deletions()
+            remove_deleted(self._database, self._vectors)
             with self._database.write() as connection:
                 hold(connection)
                 swept = replace(
@@ -117,9 +115,15 @@ class Sweeper:
         """Let this process forget what any process has removed: its index, and snapshots on disk."""
         self._vectors.purge()
 
-    def forget_removals(self) -> int:
-        """Forget what was removed so long ago that no index is likely to ask for it; how many removals."""
-        return self._forget_removals(_always)
+    def sweep_all(self) -> Swept:
+        """Remove at once everything that `sweep` would, whoever sweeps beside."""
+        faces_removed = sum(self.expire().values())
+        remove_deleted(self._database, self._vectors)
+        with self._database.write() as connection:
+            now = self._lifetimes.clock()
+            answers = tokens.remove_expired(connection, now)
+            run_out = leases.remove_run_out(connection)
+        return Swept(faces_removed, self._forget_removals(_always), answers, run_out)
 
     def _with_past(self) -> list[CollectionKey]:
         with self._database.read() as connection:
