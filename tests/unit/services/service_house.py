@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from facerec.config import UserMatching
+from facerec.config import UserMatching, read_settings
 from facerec.db import Database
 from facerec.domain import FOREVER, ImageReference, InlineImage
 from facerec.engine.fake import FakeEngine, FakeFace, draw
-from facerec.metastore import open_at
+from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
 from facerec.services.analysis import AnalysisService
 from facerec.services.collections import CollectionService
@@ -67,9 +67,11 @@ def open_house(
     engine: FakeEngine | None = None,
     default_ttl: int = FOREVER,
     matching: UserMatching = "average",
+    database_url: str | None = None,
 ) -> Iterator[House]:
     """A house over the database of a folder, made where there is none; closed in the end."""
-    database, engine, clock, images = open_at(folder), engine or FakeEngine(), Clock(), Images()
+    database = open_metastore(read_settings(data_dir=folder, database_url=database_url))
+    engine, clock, images = engine or FakeEngine(), Clock(), Images()
     engines = Engines(engine, database, open_pack=open_fake)
     lifetimes = Lifetimes(default_ttl, clock)
     vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))

@@ -18,8 +18,8 @@ DAY = 86_400
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with open_house(tmp_path) as opened:
+def house(tmp_path: Path, database_url: str | None) -> Iterator[House]:
+    with open_house(tmp_path, database_url=database_url) as opened:
         opened.collections.create("album")
         yield opened
 
