@@ -136,7 +136,11 @@ def every(connection: sa.Connection) -> list[Collection]:
 
 
 def remove_some(connection: sa.Connection, key: CollectionKey, limit: int) -> bool:
-    """Remove up to `limit` rows of a deleted collection; True when nothing of it is left."""
+    """Remove up to `limit` rows of a deleted collection; True when nothing of it is left.
+
+    Processes that remove the same one take turns: in no order, each would hold rows that another waits for.
+    """
+    connection.execute(sa.select(collections.c.key).where(collections.c.key == key).with_for_update())
     for table in (faces, users, deletions, tags):
         own = sa.select(*table.primary_key.columns).where(table.c.collection_key == key).limit(limit)
         removed = connection.execute(table.delete().where(sa.tuple_(*table.primary_key.columns).in_(own)))
