@@ -9,7 +9,7 @@ truth itself, in the same snapshot: the answer is as of one moment, and of the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +20,8 @@ from facerec.db import Connection, Database
 from facerec.domain import Collection, CollectionKey, EntityKind, RowKey, VectorHit
 from facerec.errors import StorageError
 from facerec.vectors.best import DECIMALS
-from facerec.vectors.pgvector_rows import bit_text, codes_of, differences, move_waiting
-from facerec.vectors.pgvector_tables import WHOLE_DIMENSION, Tables, install, places_of
+from facerec.vectors.pgvector_rows import Codes, bit_text, codes_of, differences, move_waiting
+from facerec.vectors.pgvector_tables import WHOLE_DIMENSION, Tables, held_between, install, places_of
 from facerec.vectors.segment import row_width
 from facerec.vectors.sketch import sketch_probe
 
@@ -101,9 +101,10 @@ class PgvectorStore:
         """See `VectorStore.status`: always as of the collection's last change."""
         self._must_be_open()
         first, last = places_of(collection.key)
-        held = " + ".join(
-            f"(SELECT count(*) FROM {table} WHERE place BETWEEN :first AND :last)"
-            for table in (self._tables.rows(kind), self._tables.waiting(kind))
+        rows, waiting = self._tables.rows(kind), self._tables.waiting(kind)
+        held = (
+            f"(SELECT count(*) FROM {rows} WHERE {held_between(':first', ':last')})"
+            f" + (SELECT count(*) FROM {waiting} WHERE place BETWEEN :first AND :last)"
         )
         with self._database.read() as connection:
             count, number = connection.execute(
@@ -171,7 +172,7 @@ class _Search:
         """Look at every row of the table that may belong to the answer, the nearest first."""
         statement = sa.text(
             f"SELECT place - :first, {sieve.distance} AS distance FROM {self._tables.rows(self._kind)} "
-            f"WHERE place BETWEEN :first AND :last AND {sieve.near} ORDER BY distance LIMIT :count"
+            f"WHERE {held_between(':first', ':last')} AND {sieve.near} ORDER BY distance LIMIT :count"
         )
         count = sieve.first_count(best.limit)
         while True:
@@ -192,15 +193,16 @@ class _Search:
 
     def _look_at(self, connection: Connection, keys: Sequence[RowKey], best: _Best) -> None:
         """Take in the exact cosines of rows that were not looked at before."""
-        codes = codes_of(connection, self._kind, [key for key in keys if key not in best.seen])
         dimension = self._collection.dimension
-        for key, row in codes.items():
-            if len(row) != dimension or not any(row):
+        unseen = [key for key in keys if key not in best.seen]
+        for found in codes_of(connection, self._kind, unseen) if unseen else ():
+            damaged = found.keys[~found.codes.any(axis=1) | (found.codes.shape[1] != dimension)]
+            if len(damaged):
                 raise StorageError(
-                    f"The embedding of {self._kind} row {key} of collection {self._collection.key} is "
-                    f"damaged: {len(row)} bytes where {dimension}, not all of them zero, belong."
+                    f"The embedding of {self._kind} row {damaged[0]} of collection {self._collection.key} is "
+                    f"damaged: {found.codes.shape[1]} bytes where {dimension}, not all of them zero, belong."
                 )
-        best.take(codes)
+            best.take(found)
 
 
 class _Best:
@@ -216,17 +218,12 @@ class _Best:
         self.least = min_cosine
         """No row of a lower cosine belongs to the answer."""
 
-    def take(self, codes: Mapping[int, bytes]) -> None:
-        """Take in rows by key."""
-        if not codes:
-            return
-        self.seen.update(codes)
-        rows = (
-            np.frombuffer(b"".join(codes.values()), dtype=np.int8).reshape(len(codes), -1).astype(np.float64)
-        )
+    def take(self, vectors: Codes) -> None:
+        """Take in rows."""
+        rows, keys = vectors.codes.astype(np.float64), vectors.keys.tolist()
         cosines = rows @ self._probe / np.sqrt(np.einsum("ij,ij->i", rows, rows))
         rounded = np.clip(np.round(cosines, DECIMALS), -1.0, 1.0)
-        keys = list(codes)
+        self.seen.update(keys)
         self._hits += [
             VectorHit(RowKey(keys[place]), float(rounded[place]))
             for place in np.flatnonzero(rounded >= self.least).tolist()

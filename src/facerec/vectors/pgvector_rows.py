@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import psycopg
@@ -24,8 +25,14 @@ _TOLD_EVERY = 100_000
 
 _log = logging.getLogger(__name__)
 
-Codes = Sequence[tuple[int, bytes]]
-"""Places and codes."""
+
+class Codes(NamedTuple):
+    """Vectors of one dimension."""
+
+    keys: NDArray[np.int64]
+    """(n,)."""
+    codes: NDArray[np.int8]
+    """(n, d)."""
 
 
 def move_waiting(
@@ -57,44 +64,41 @@ def _move_some(database: Database, tables: Tables, kind: EntityKind, between: tu
         if not found:
             return 0
         # Only now that their places are locked: nobody changes these vectors until this is committed.
-        vectors = codes_of(connection, kind, [place & KEY_MASK for place in found])
-        for table in (rows, waiting):
-            connection.execute(
-                sa.text(f"DELETE FROM {table} WHERE place = ANY(CAST(:places AS bigint[]))"),
-                {"places": list(found)},
-            )
-        _copy(connection, rows, [(p, vectors[p & KEY_MASK]) for p in found if p & KEY_MASK in vectors])
+        places = {place & KEY_MASK: place for place in found}
+        vectors = codes_of(connection, kind, list(places))
+        connection.execute(
+            sa.text(f"DELETE FROM {waiting} WHERE place = ANY(CAST(:places AS bigint[]))"),
+            {"places": list(found)},
+        )
+        _copy(connection, rows, places, vectors)
         return len(found)
 
 
-def codes_of(connection: Connection, kind: EntityKind, keys: Sequence[int]) -> dict[int, bytes]:
-    """Codes, by key, of the rows that exist and have some."""
+def codes_of(connection: Connection, kind: EntityKind, keys: Sequence[int]) -> list[Codes]:
+    """Codes of the rows that exist and have some, an entry for each dimension.
+
+    Joined by the server: row by row they take seven times as long.
+    """
     statement = sa.text(
-        f"SELECT key, codes FROM {source(kind)} "
-        "WHERE key = ANY(CAST(:keys AS bigint[])) AND codes IS NOT NULL"
+        f"SELECT length(codes), array_agg(key), string_agg(codes, '') FROM {source(kind)} "
+        "WHERE key = ANY(CAST(:keys AS bigint[])) AND codes <> '' GROUP BY length(codes)"
     )
-    return {key: bytes(codes) for key, codes in connection.execute(statement, {"keys": list(keys)})}
+    found = connection.execute(statement, {"keys": list(keys)})
+    return [
+        Codes(np.array(own, dtype=np.int64), np.frombuffer(codes, dtype=np.int8).reshape(-1, dimension))
+        for dimension, own, codes in found
+    ]
 
 
-def _copy(connection: Connection, table: str, vectors: Codes) -> None:
-    """Write the rows of vectors in PostgreSQL's binary format of COPY."""
+def _copy(connection: Connection, table: str, places: Mapping[int, int], vectors: Iterable[Codes]) -> None:
+    """Write the rows of vectors, their places by key, in PostgreSQL's binary format of COPY."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101  (narrows the type)
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
-        for places, codes in _by_dimension(vectors):
-            copy.write(_records(places, codes))
+        for keys, codes in vectors:
+            copy.write(_records([places[key] for key in keys.tolist()], codes))
         copy.write(b"\xff\xff")
-
-
-def _by_dimension(vectors: Codes) -> Iterator[tuple[list[int], NDArray[np.int8]]]:
-    """Places and codes (n, d) for each dimension among the vectors. Codes of no components are left out."""
-    for dimension in sorted({len(codes) for _, codes in vectors} - {0}):
-        own = [(place, codes) for place, codes in vectors if len(codes) == dimension]
-        matrix = np.frombuffer(b"".join(codes for _, codes in own), dtype=np.int8).reshape(
-            len(own), dimension
-        )
-        yield [place for place, _ in own], matrix
 
 
 def _records(places: Sequence[int], codes: NDArray[np.int8]) -> bytes:
@@ -159,6 +163,15 @@ def differences(
                 lines.append(f"{kind} row {key}: missing from the index")
             elif (bits, halves) != _texts(vector):
                 lines.append(f"{kind} row {key}: another vector than in the database")
+    doubled = connection.scalars(
+        sa.text(
+            "SELECT r.place - :first FROM "
+            f"(SELECT place FROM {rows} UNION ALL SELECT place FROM {waiting}) r "
+            "WHERE r.place BETWEEN :first AND :last GROUP BY r.place HAVING count(*) > 1"
+        ),
+        {"first": first, "last": last},
+    )
+    lines += [f"{kind} row {key}: more than once in the index" for key in doubled]
     for table in (rows, waiting):
         surplus = connection.scalars(
             sa.text(
