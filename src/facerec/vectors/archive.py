@@ -59,8 +59,7 @@ class Archive:
         self._background = ThreadPoolExecutor(1, "vectors-files")
         self._closing = threading.Event()
         self._store_id = feed.store_id()
-        self._names = threading.Lock()  # of the names in the folder, and of the three fields below
-        self._saved: set[Identity] = set()
+        self._names = threading.Lock()  # of the names in the folder, and of the two fields below
         self._queued: set[Identity] = set()
         self._forgotten: set[CollectionKey] = set()
         try:
@@ -91,8 +90,6 @@ class Archive:
             self.discard(index)
             return False
         index.adopt(found.segments, found.number)
-        with self._names:
-            self._saved.add(identity)
         if found.mapped_bytes > CHECKED_AT_ONCE:
             self._later(lambda: self._check(index, found))
         return True
@@ -116,35 +113,58 @@ class Archive:
         self._background.shutdown(wait=True)
 
     def save(self, index: CollectionIndex) -> None:
-        """Write the index as it is now, unless the file that there is serves nearly as well."""
+        """Write the index as it is now, unless the file that there is serves nearly as well.
+
+        Of several processes one writes at a time: those that end together write one file, not one each.
+        """
         identity = self._identity(index)
+        with self._names:
+            self._queued.discard(identity)
+        try:
+            with snapshot.alone(self._folder):
+                self._save(index, identity)
+        except (OSError, StorageError) as error:
+            _log.warning("The index was not saved to %s: %s", self._folder / identity.file_name, error)
+
+    def _save(self, index: CollectionIndex, identity: Identity) -> None:
         with index.turn:
-            with self._names:
-                self._queued.discard(identity)
-                written = identity in self._saved
             if not self._kept(index):
                 self.discard(index)
                 return
-            if written and index.unsaved < max(1, int(len(index) * WORTH_WRITING)):
-                return
             number, removals = index.built, index.removals
-            parts = [Part.of(segment) for segment in index.segments]
             index.unsaved = 0
+            if self._is_written(index, identity):
+                return
+            parts = [Part.of(segment) for segment in index.segments]
+
+        def still_right() -> bool:
+            """Whether nothing was removed or dropped that is in the file."""
+            return (
+                self._wanted(index.collection)
+                and index.removals == removals
+                and not self._feed.removed_since(index.collection, index.kind, number)
+            )
+
+        unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
+        with index.turn, self._names:
+            if not still_right():
+                unfinished.unlink()
+                return
+            snapshot.put_in_place(unfinished, identity)
+        # Another process may have looked for a file to remove just before there was one.
+        if not still_right():
+            self.discard(index)
+
+    def _is_written(self, index: CollectionIndex, identity: Identity) -> bool:
+        """Whether there is a file, whoever wrote it, that lacks little and holds nothing that was removed."""
         try:
-            unfinished = snapshot.write_unfinished(self._folder, identity, parts, number)
-            with index.turn, self._names:
-                # What was removed or dropped while the file was written is in it, whole or in part.
-                if (
-                    self._wanted(index.collection)
-                    and index.removals == removals
-                    and not self._feed.removed_since(index.collection, index.kind, number)
-                ):
-                    snapshot.put_in_place(unfinished, identity)
-                    self._saved.add(identity)
-                else:
-                    unfinished.unlink()
-        except (OSError, StorageError) as error:
-            _log.warning("The index was not saved to %s: %s", self._folder / identity.file_name, error)
+            number = snapshot.number_of(self._folder / identity.file_name, self._store_id)
+        except (OSError, UnusableSnapshotError):
+            return False
+        lacking = index.built - number  # each changed row took a number
+        return lacking < max(1, int(len(index) * WORTH_WRITING)) and not self._feed.removed_since(
+            index.collection, index.kind, number
+        )
 
     def discard(self, index: CollectionIndex) -> None:
         """Remove the index's snapshot: it holds vectors that have been removed, or cannot be used."""
@@ -166,14 +186,12 @@ class Archive:
             for path in stale_files(self._folder, self._feed, self._policy):
                 with self._names:
                     path.unlink(missing_ok=True)
-                    self._saved = {each for each in self._saved if each.file_name != path.name}
         except OSError as error:
             raise StorageError(f"The index folder {self._folder} cannot be cleaned: {error}") from error
 
     def _remove(self, identity: Identity) -> None:
         """Remove a snapshot that may be there."""
         with self._names:
-            self._saved.discard(identity)
             try:
                 (self._folder / identity.file_name).unlink(missing_ok=True)
             except OSError as error:

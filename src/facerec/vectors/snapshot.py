@@ -18,6 +18,7 @@ damaged may be answered from for the seconds that takes.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import mmap
@@ -192,6 +193,15 @@ def put_in_place(unfinished: Path, identity: Identity) -> None:
     unfinished.replace(unfinished.parent / identity.file_name)
     with _directory(unfinished.parent) as descriptor:
         os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that writes into the folder; others wait. A process that dies lets go."""
+    with _directory(folder) as descriptor:
+        with contextlib.suppress(OSError):  # a file system without locks: then files are written in vain
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def read(folder: Path, identity: Identity) -> Snapshot:
