@@ -26,7 +26,10 @@ NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
 DIFFERENCES = {
     "AssociateFaces": "The user is `ACTIVE` in the answer: its vector is made in the same transaction.",
     "CompareFaces": "`OrientationCorrection` members are left out, as AWS does for current models.",
-    "CreateCollection": "A collection stays with the model pack that the service ran when it was made.",
+    "CreateCollection": (
+        "A collection stays with the model pack that the service ran when it was made, until `facerec "
+        "migrate-model` gives it another one."
+    ),
     "CreateUser": "",
     "DeleteCollection": "",
     "DeleteFaces": "",
