@@ -58,7 +58,6 @@ class Retention:
     database: Database
     sweeper: Sweeper
     forgetting: ForgettingWithProof
-    cleaner: Cleaner
     ends: EndService
 
 
@@ -131,24 +130,11 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
 
     Raises ConfigurationError or StorageError.
     """
-    from facerec.vectors.archive import stale_files  # imported here: the index takes a moment to load
-
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
         stack.callback(database.close)
-        feed = DatabaseFeed(database)
-        folder = settings.data_dir / "vectors"
-        stale = partial(stale_files, folder, feed, settings.index_snapshot)
         lifetimes = Lifetimes(settings.face_ttl_seconds)
-        cleaner = Cleaner(
-            database,
-            feed,
-            lifetimes,
-            journals=settings.data_dir / "indexed",
-            packs=settings.packs_folder,
-            stale_snapshots=stale,
-        )
-        vectors = open_vectors(settings, database, feed)
+        vectors = open_vectors(settings, database, DatabaseFeed(database))
         stack.callback(vectors.close)
         yield Retention(
             database=database,
@@ -157,11 +143,29 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
                 database,
                 ForgettingService(database, vectors, lifetimes.clock),
                 lifetimes.clock,
-                index_folder=folder,
+                index_folder=settings.data_dir / "vectors",
                 out_of_reach=out_of_reach(settings),
             ),
-            cleaner=cleaner,
             ends=EndService(database, lifetimes),
+        )
+
+
+@contextlib.contextmanager
+def open_cleaner(settings: Settings) -> Iterator[Cleaner]:
+    """Open what looks for things left over and changes nothing. Raises ConfigurationError, StorageError."""
+    from facerec.vectors.archive import stale_files  # imported here: the index takes a moment to load
+
+    with contextlib.closing(open_metastore(settings)) as database:
+        feed = DatabaseFeed(database)
+        yield Cleaner(
+            database,
+            feed,
+            Lifetimes(settings.face_ttl_seconds),
+            journals=settings.data_dir / "indexed",
+            packs=settings.packs_folder,
+            stale_snapshots=partial(
+                stale_files, settings.data_dir / "vectors", feed, settings.index_snapshot
+            ),
         )
 
 

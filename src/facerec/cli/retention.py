@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from facerec.bootstrap import open_retention
+from facerec.bootstrap import open_cleaner, open_retention
 from facerec.cli.output import AsJson, note, print_json, print_table, say
 from facerec.config import read_settings
 from facerec.errors import InvalidParameter
 from facerec.services.retention.cleaning import Item
+from facerec.services.retention.cleaning import clean as clean_up
 from facerec.services.retention.forgetting import ForgetRequest, Forgotten
 from facerec.services.retention.proof import Proof
 
@@ -40,8 +41,13 @@ def expire(
 
 def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Remove what is stale or belongs to nothing: rows, files of the index, journals, broken downloads."""
-    with open_retention(read_settings()) as retention:
-        items = retention.cleaner.look() if dry_run else retention.cleaner.clean(retention.sweeper)
+    settings = read_settings()
+    with open_cleaner(settings) as cleaner:
+        left_over = cleaner.look()
+    items = list(left_over.items)
+    if not dry_run:
+        with open_retention(settings) as retention:
+            items = clean_up(left_over, retention.sweeper)
     if as_json:
         print_json({"DryRun": dry_run, "Items": [{"What": item.what, "Count": item.count} for item in items]})
         return

@@ -29,8 +29,25 @@ class Item:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """What there is to clean up, and the files of it."""
+
+    items: tuple[Item, ...]
+    files: tuple[Path, ...]
+
+
+def clean(found: LeftOver, sweeper: Sweeper) -> list[Item]:
+    """Remove what was found; all that was removed. Raises StorageError, OSError."""
+    swept = sweeper.sweep_all()
+    sweeper.let_go()
+    for path in found.files:
+        path.unlink(missing_ok=True)
+    return [*found.items, Item("removals that need not be remembered", swept.tombstones)]
+
+
 class Cleaner:
-    """Finds and removes what is left over."""
+    """Finds what is left over. It is looked at before an index is opened, which cleans its folder itself."""
 
     def __init__(
         self,
@@ -55,7 +72,7 @@ class Cleaner:
         self._stale_snapshots = stale_snapshots
         self._age = age
 
-    def look(self) -> list[Item]:
+    def look(self) -> LeftOver:
         """What there is to clean up. Nothing is changed."""
         now = self._lifetimes.clock()
         with self._database.read() as connection:
@@ -71,22 +88,13 @@ class Cleaner:
                 Item("remembered answers that have expired", tokens.count_expired(connection, now)),
                 Item("leases that have run out", leases.count_run_out(connection)),
             ]
-        return [
-            *items,
-            Item("index files of what is gone", len(list(self._stale_snapshots()))),
-            Item("journals of collections that are gone", len(self._stale_journals())),
-            Item("downloads given up", len(self._stale_downloads())),
-        ]
-
-    def clean(self, sweeper: Sweeper) -> list[Item]:
-        """Remove it; what there was. Raises StorageError, OSError."""
-        items = self.look()
-        doomed = [*self._stale_snapshots(), *self._stale_journals(), *self._stale_downloads()]
-        swept = sweeper.sweep_all()
-        sweeper.let_go()
-        for path in doomed:
-            path.unlink(missing_ok=True)
-        return [*items, Item("removals that need not be remembered", swept.tombstones)]
+        files = {
+            "index files of what is gone": list(self._stale_snapshots()),
+            "journals of collections that are gone": self._stale_journals(),
+            "downloads given up": self._stale_downloads(),
+        }
+        items += [Item(what, len(paths)) for what, paths in files.items()]
+        return LeftOver(tuple(items), tuple(path for paths in files.values() for path in paths))
 
     def _stale_journals(self) -> list[Path]:
         present = self._feed.collections()
