@@ -22,8 +22,9 @@ from facerec.engine.base import Engine
 from facerec.services.keys import KeyService
 from facerec.vectors.base import VectorStore
 
-THREADS_PER_PROCESSOR = 4
-"""Requests at work at once for each processor: enough to fill a batch while others wait for the disk."""
+THREADS_PER_PROCESSOR = 8
+"""Requests at work at once for each processor: enough that searches gather for one scan, and that others
+work while some wait for the disk. More of them do not answer more, and the slowest later."""
 
 MOST_THREADS = 48
 """Bound on threads at work; the database has connections for these and a few others."""

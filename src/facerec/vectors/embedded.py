@@ -75,9 +75,7 @@ class EmbeddedStore:
                 f"got {probes.shape} and {limit}"
             )
         index = self._current(collection, kind)
-        return index.search(
-            probes.astype(np.float32, copy=False), limit, min_cosine, pool=self._pool, jobs=self._threads
-        )
+        return index.search(probes.astype(np.float32, copy=False), limit, min_cosine)
 
     def drop(self, collection: CollectionKey) -> None:
         """See `VectorStore.drop`."""
@@ -139,7 +137,9 @@ class EmbeddedStore:
                 raise StorageError("The vector store has been closed.")
             index = self._indexes.get(key)
             if index is None:
-                index = self._indexes[key] = CollectionIndex(collection.key, kind, collection.dimension)
+                index = self._indexes[key] = CollectionIndex(
+                    collection.key, kind, collection.dimension, pool=self._pool, jobs=self._threads
+                )
             self._indexes.move_to_end(key)
             return index
 

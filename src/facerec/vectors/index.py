@@ -5,27 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.domain import CollectionKey, EntityKind, VectorChanges, VectorHit
+from facerec.domain import CollectionKey, EntityKind, VectorChanges
 from facerec.errors import HistoryPruned, StorageError
 from facerec.vectors.base import ChangeFeed
+from facerec.vectors.gathering import Gathering, Hits, Search
 from facerec.vectors.locking import SharedLock
 from facerec.vectors.scan import nearest
 from facerec.vectors.segment import SEGMENT_ROWS, Rows, Segment
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Search:
-    """A search that waits for its scan."""
-
-    vectors: NDArray[np.float32]
-    limit: int
-    min_cosine: float
-    answer: Future[list[list[VectorHit]]] = field(default_factory=Future)
 
 
 class CollectionIndex:
@@ -35,7 +25,10 @@ class CollectionIndex:
     run beside the reading of a catch-up, which holds them up only while rows are moved in.
     """
 
-    def __init__(self, collection: CollectionKey, kind: EntityKind, dimension: int) -> None:
+    def __init__(
+        self, collection: CollectionKey, kind: EntityKind, dimension: int, *, pool: Executor, jobs: int
+    ) -> None:
+        """Begin empty. A scan runs in up to `jobs` parts: one in a caller's thread, the others on `pool`."""
         self.collection = collection
         self.kind = kind
         self.dimension = dimension
@@ -49,9 +42,9 @@ class CollectionIndex:
         self._lock = SharedLock()
         self._segments: list[Segment] = []
         self._largest_key = -1
-        self._turns_to_scan = threading.Condition()  # of the two fields below
-        self._scanning = False
-        self._waiting: list[_Search] = []
+        self._pool = pool
+        self._jobs = jobs
+        self._gathering = Gathering(self._answer)
 
     def __len__(self) -> int:
         """Vectors held."""
@@ -164,46 +157,21 @@ class CollectionIndex:
             self._largest_key = max(self._largest_key, int(keys[:room].max()))
             keys, codes = keys[room:], codes[room:]
 
-    def search(
-        self, vectors: NDArray[np.float32], limit: int, min_cosine: float, *, pool: Executor, jobs: int
-    ) -> list[list[VectorHit]]:
-        """See `VectorStore.search`. The scan runs on `pool`, in up to `jobs` parts.
+    def search(self, vectors: NDArray[np.float32], limit: int, min_cosine: float) -> Hits:
+        """See `VectorStore.search`. Callers that come together share a scan, see `gathering`."""
+        return self._gathering.ask(Search(vectors, limit, min_cosine))
 
-        Callers that come while a scan runs go together in the next one, which reads memory once for all.
-        """
-        mine = _Search(vectors, limit, min_cosine)
-        with self._turns_to_scan:
-            self._waiting.append(mine)
-            self._turns_to_scan.wait_for(lambda: mine.answer.done() or not self._scanning)
-            if mine.answer.done():
-                return mine.answer.result()
-            self._scanning = True
-            searches, self._waiting = self._waiting, []
-        try:
-            self._answer(searches, pool, jobs)
-        finally:
-            with self._turns_to_scan:
-                self._scanning = False
-                self._turns_to_scan.notify_all()
-        return mine.answer.result()
-
-    def _answer(self, searches: list[_Search], pool: Executor, jobs: int) -> None:
-        """Answer several searches in one scan."""
+    def _answer(self, searches: Sequence[Search]) -> list[Hits]:
+        """The answers to several searches, by one scan."""
         sizes = [len(search.vectors) for search in searches]
-        try:
-            with self._lock.reading():
-                answers = nearest(
-                    self._segments,
-                    np.concatenate([search.vectors for search in searches]),
-                    np.repeat([search.limit for search in searches], sizes).tolist(),
-                    np.repeat([search.min_cosine for search in searches], sizes).tolist(),
-                    pool=pool,
-                    jobs=jobs,
-                )
-        except BaseException as error:  # noqa: BLE001 - it is raised again in every caller
-            for search in searches:
-                search.answer.set_exception(error)
-            return
-        for search, size in zip(searches, sizes, strict=True):
-            search.answer.set_result(answers[:size])
-            answers = answers[size:]
+        with self._lock.reading():
+            answers = nearest(
+                self._segments,
+                np.concatenate([search.vectors for search in searches]),
+                np.repeat([search.limit for search in searches], sizes).tolist(),
+                np.repeat([search.min_cosine for search in searches], sizes).tolist(),
+                pool=self._pool,
+                jobs=self._jobs,
+            )
+        ends = np.cumsum(sizes).tolist()
+        return [answers[end - size : end] for end, size in zip(ends, sizes, strict=True)]

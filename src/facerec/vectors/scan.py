@@ -183,7 +183,8 @@ class _Scan:
 
     def look_through(self, span: _Span) -> None:
         """Take in what is near among the rows, by sketches as soon as they pay."""
-        first, rows = span.first, _FIRST_ROWS
+        # Where there are no sketches to ask again about, one call of the kernel goes through all.
+        first, rows = span.first, _FIRST_ROWS if self._probes.sketches else span.end - span.first
         while first < span.end:
             left = span._replace(first=first)
             # Once they do, they always do: the least cosine wanted only rises.

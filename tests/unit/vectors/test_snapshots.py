@@ -139,6 +139,10 @@ def assert_right(folder: Path, feed: ListFeed) -> list[int]:
     return asked
 
 
+def empty_index(dimension: int) -> CollectionIndex:
+    return CollectionIndex(KEY, FACE, dimension, pool=ThreadPoolExecutor(1), jobs=1)
+
+
 def test_a_start_reads_the_snapshot_and_the_changes_since(tmp_path: Path) -> None:
     feed = ListFeed()
     feed.add(500)
@@ -284,7 +288,7 @@ def test_what_changes_in_a_mapped_index_does_not_change_its_file(tmp_path: Path)
     before = path.read_bytes()
     opened = snapshot.read(tmp_path, Identity(feed.identity, KEY, FACE, 256))
     opened.check_codes()
-    index = CollectionIndex(KEY, FACE, 256)
+    index = empty_index(256)
     index.adopt(opened.segments, opened.number)
     feed.remove(5)
     feed.remove(299)
@@ -296,7 +300,7 @@ def test_what_changes_in_a_mapped_index_does_not_change_its_file(tmp_path: Path)
 
 def test_rows_that_come_while_a_snapshot_is_written_are_not_in_it(tmp_path: Path) -> None:
     feed = ListFeed(dimension=256)
-    index = CollectionIndex(KEY, FACE, 256)
+    index = empty_index(256)
     feed.add(100)
     index.refresh(feed)
     parts = [Part.of(segment) for segment in index.segments]
@@ -525,7 +529,7 @@ def test_memory_stays_within_the_limit_and_what_left_comes_back(tmp_path: Path) 
 def test_a_face_removed_while_the_snapshot_is_written_does_not_stay_in_it(tmp_path: Path) -> None:
     feed = ListFeed()
     feed.add(300)
-    index = CollectionIndex(KEY, FACE, 128)
+    index = empty_index(128)
     index.refresh(feed)
 
     class RemovingFeed(ListFeed):
