@@ -153,7 +153,8 @@ class Settings(BaseSettings):
         16,
         ge=1,
         validation_alias="FACEREC_MAX_BATCH",
-        description="Most faces embedded in one run of the network.",
+        description="Most faces embedded in one run of the network, on graphics cards: on processors each "
+        "request's faces run alone.",
     )
     max_queue: int = Field(
         256,
@@ -263,9 +264,9 @@ class Settings(BaseSettings):
         "auto",
         validation_alias="FACEREC_INDEX_SNAPSHOT",
         description="Whether a collection's index is kept on disk beside the database, so that a start maps "
-        "it instead of reading the collection (2 to 3 seconds a million faces): always (at 512 dimensions a "
-        "face takes 588 bytes there, and 704 in the database), never, or auto: up to 256 dimensions, where a "
-        "face stays under 1 KB in all.",
+        "it instead of reading the collection (4 to 5 seconds of processor time a million faces of 512 "
+        "dimensions): always (at 512 dimensions a face takes 588 bytes there, and 704 in the database), never, "
+        "or auto: up to 256 dimensions, where a face stays under 1 KB in all.",
     )
 
     # --- retention

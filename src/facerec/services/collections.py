@@ -25,7 +25,7 @@ LARGEST_PAGE = 4096
 
 REMOVAL_STEP = 25_000
 """Rows of a deleted collection removed in one transaction: every step rewrites much of the indexes, and other
-writers wait for it, about half a second at worst on a busy machine of two processors. A million faces of 512
+writers wait for it, up to 0.7 seconds on a busy machine of two processors. A million faces of 512
 dimensions take ten seconds so; with steps of 10 000 it is twice that."""
 
 
