@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from facerec.config import read_settings
 from facerec.db import Database
-from facerec.metastore import leases, open_at
+from facerec.metastore import leases, open_metastore
 from facerec.metastore.leases import Lease
 
 START = 1_800_000_000.0
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_at(tmp_path)
+def database(tmp_path: Path, database_url: str | None) -> Iterator[Database]:
+    database = open_metastore(read_settings(data_dir=tmp_path, database_url=database_url))
     yield database
     database.close()
 
@@ -75,10 +76,11 @@ def test_a_lease_taken_in_a_transaction_that_is_undone_is_free(database: Databas
 
 
 CONTENDER = """
-import pathlib, sys
-from facerec.metastore import open_at
+import sys
+from facerec.config import read_settings
+from facerec.metastore import open_metastore
 from facerec.metastore.leases import Lease
-database = open_at(pathlib.Path(sys.argv[1]))
+database = open_metastore(read_settings(data_dir=sys.argv[1], database_url=sys.argv[2] or None))
 lease = Lease(database, "work", seconds=600)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -88,11 +90,11 @@ sys.stdin.readline()  # held until told or killed
 
 
 def test_of_several_processes_one_has_the_lease_and_a_killed_ones_runs_out(
-    tmp_path: Path, database: Database
+    tmp_path: Path, database: Database, database_url: str | None
 ) -> None:
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", CONTENDER, str(tmp_path)],
+            [sys.executable, "-c", CONTENDER, str(tmp_path), database_url or ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

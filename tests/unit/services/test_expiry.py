@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from service_house import House, open_house, picture
 
-from facerec.domain import FOREVER, AssociationFailure, UserStatus
-from facerec.errors import FaceNotInCollection, InvalidParameter
+from facerec.domain import FOREVER, AssociationFailure, EntityKind, UserStatus
+from facerec.errors import FaceNotInCollection, HistoryPruned, InvalidParameter
 from facerec.metastore import leases
+from facerec.metastore.changes import DatabaseFeed
 from facerec.metastore.tables import faces as face_rows
 from facerec.services.retention import sweeping
+from facerec.vectors.embedded import EmbeddedStore
 
 DAY = 86_400
 
@@ -197,3 +200,38 @@ def test_reserved_tags_are_understood_or_refused(house: House, tags: dict[str, s
         house.collections.create("another", tags)
     assert house.collections.tags("album") == {}
     assert [found.name for found in house.collections.list().items] == ["album"]
+
+
+def test_old_removals_are_forgotten_and_a_snapshot_from_before_is_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "TOMBSTONES_KEPT", 3)
+    with open_house(tmp_path) as house:
+        house.collections.create("album")
+        for variation in range(12):
+            index(house, "ann", variation=variation)
+        feed = DatabaseFeed(house.database)
+        album = house.collections.describe("album")
+        probe = np.eye(1, album.dimension, dtype=np.float32)
+        store = EmbeddedStore(tmp_path / "old", feed, snapshot_from=5)
+        assert len(store.search(album, EntityKind.FACE, probe, limit=50, min_cosine=-1)[0]) == 12
+        store.close()
+        (snapshot,) = (tmp_path / "old").iterdir()
+        listed = [face.face_id for face in house.faces.list("album").page.items]
+        house.faces.delete("album", listed[:8])
+        swept = house.sweeper.sweep()
+        assert swept is not None
+        assert swept.tombstones == 5
+        album = house.collections.describe("album")
+        with pytest.raises(HistoryPruned):
+            list(feed.changes(album.key, EntityKind.FACE, 12))
+        store = EmbeddedStore(tmp_path / "old", feed, snapshot_from=5)
+        (hits,) = store.search(album, EntityKind.FACE, probe, limit=50, min_cosine=-1)
+        assert len(hits) == 4
+        assert store.verify(album, EntityKind.FACE) == []
+        assert not snapshot.exists()
+        store.close()
+        house.clock.now += 60
+        again = house.sweeper.sweep()  # the next look at them is an hour later
+        assert again is not None
+        assert again.tombstones == 0
