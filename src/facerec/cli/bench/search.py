@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facerec.cli.bench.options import numbers
 from facerec.cli.output import AsJson, note, print_json, print_table
 from facerec.config import read_settings
+
+if TYPE_CHECKING:  # the kernels take a while to load; `facerec --help` should not
+    from facerec.cli.bench.search_gallery import Gallery
+    from facerec.cli.bench.search_measures import SearchFigures
+    from facerec.cli.bench.search_starts import StartFigures
 
 LEAST_FACES, MOST_FACES = 1000, 20_000_000
 LEAST_DIMENSIONS, MOST_DIMENSIONS = 64, 4096
@@ -45,7 +51,7 @@ def bench_search(
     """
     # The kernels of the search take a while to load; `facerec --help` should not.
     from facerec.cli.bench.search_gallery import Gallery
-    from facerec.cli.bench.search_measures import BATCH, CALLERS, measure_search
+    from facerec.cli.bench.search_measures import measure_search
     from facerec.cli.bench.search_peers import peer_openers
     from facerec.cli.bench.search_starts import measure_starts
 
@@ -62,29 +68,49 @@ def bench_search(
         searches += measure_search(gallery, used, rounds, openers, asked)
     opened = [figures for gallery in galleries for figures in measure_starts(gallery, used)] if starts else []
     if as_json:
-        print_json(
+        print_json(_figures(used, rounds, galleries, searches, opened))
+    else:
+        _print(used, rounds, searches, opened)
+
+
+def _figures(
+    threads: int,
+    rounds: int,
+    galleries: Sequence[Gallery],
+    searches: Sequence[SearchFigures],
+    starts: Sequence[StartFigures],
+) -> dict[str, object]:
+    """All that was measured, and how, as JSON values."""
+    from facerec.cli.bench.search_measures import BATCH, CALLERS
+
+    return {
+        "threads": threads,
+        "rounds": rounds,
+        "batch": BATCH,
+        "callers": CALLERS,
+        "numpy": version("numpy"),
+        "galleries": [
             {
-                "threads": used,
-                "rounds": rounds,
-                "batch": BATCH,
-                "callers": CALLERS,
-                "numpy": version("numpy"),
-                "galleries": [
-                    {
-                        "faces": gallery.count,
-                        "dimension": gallery.dimension,
-                        "threshold": gallery.threshold,
-                        "planted_cosine": gallery.planted_cosine,
-                    }
-                    for gallery in galleries
-                ],
-                "searches": [asdict(one) for one in searches],
-                "starts": [asdict(one) for one in opened],
+                "faces": gallery.count,
+                "dimension": gallery.dimension,
+                "threshold": gallery.threshold,
+                "planted_cosine": gallery.planted_cosine,
             }
-        )
-        return
-    print_table(
-        (
+            for gallery in galleries
+        ],
+        "searches": [asdict(one) for one in searches],
+        "starts": [asdict(one) for one in starts],
+    }
+
+
+def _print(
+    threads: int, rounds: int, searches: Sequence[SearchFigures], starts: Sequence[StartFigures]
+) -> None:
+    """Tables for a person."""
+    from facerec.cli.bench.search_measures import BATCH
+
+    headings = (
+        *(
             "faces",
             "dimension",
             "store",
@@ -93,17 +119,13 @@ def bench_search(
             f"of {BATCH}, ms each",
             "matches found",
             "of",
-            "bytes a face",
-            "build, s",
-            "reading alone, ms",
-            "share",
-            "together, /s",
         ),
-        [tuple((asdict(one) | {"found": f"{one.found:.4f}"}).values()) for one in searches],
-        title=f"{used} threads, medians of {rounds} rounds",
+        *("bytes a face", "build, s", "reading alone, ms", "share", "together, /s"),
     )
-    if opened:
+    rows = [tuple((asdict(one) | {"found": f"{one.found:.4f}"}).values()) for one in searches]
+    print_table(headings, rows, title=f"{threads} threads, medians of {rounds} rounds")
+    if starts:
         print_table(
             ("faces", "dimension", "snapshots", "first start, s", "later starts, s", "bytes a face"),
-            [tuple(asdict(one).values()) for one in opened],
+            [tuple(asdict(one).values()) for one in starts],
         )
