@@ -84,6 +84,9 @@ def test_bench_service(facerec: Run, pictures: Path, operation: str, gallery: in
         assert run["server_peak_mib"] >= 0.9 * done.json["start_mib"] > 0
         assert run["server_cpu_ms"] > 0
         assert run["client_cpu_ms"] > 0
+        # Both are rounded to hundredths of a millisecond.
+        share = done.json["engine_cpu_ms"] / run["server_cpu_ms"]
+        assert run["engine_share"] == pytest.approx(share, rel=0.05, abs=0.02)
         assert run["of_engine"] == pytest.approx(
             run["requests_per_second"] / done.json["engine_per_second"], abs=0.01
         )

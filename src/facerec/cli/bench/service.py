@@ -64,7 +64,8 @@ def bench_service(
 
     Each picture is sent once before the first run; those that the service refuses (no face to search for, too
     large) are left out. Of a service that is started for the while, the engine alone is measured too, before
-    and after: what of its speed comes through the door.
+    and after: what of its speed comes through the door, and its share in the service's processor time, which
+    what the clients take does not touch.
     """
     runs = numbers(clients, "--clients", 1, MOST_CLIENTS)
     if url is not None and (pack is not None or gallery):
@@ -123,6 +124,8 @@ def _measure(
     for row in rows:
         rate = row["requests_per_second"]
         row["of_engine"] = rate / engine.per_second if engine and rate is not None else None
+        taken = row["server_cpu_ms"]
+        row["engine_share"] = engine.processor_ms / taken if engine and taken else None
     return {
         "images": len(used),
         "images_left_out": len(samples) - len(used),
@@ -171,7 +174,7 @@ def _print(figures: dict[str, object]) -> None:
     assert isinstance(runs, list)  # noqa: S101 - narrows the type
     headings = (
         *("clients", "answered", "errors", "requests/s", "p50, ms", "p95, ms", "p99, ms"),
-        *("server, ms", "clients, ms", "peak, MiB", "of engine"),
+        *("server, ms", "clients, ms", "peak, MiB", "of engine", "engine's share"),
     )
     title = ", ".join(f"{name} {value}" for name, value in figures.items() if value is not None)
     print_table(headings, [tuple(row.values()) for row in runs], title=title)
