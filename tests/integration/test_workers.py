@@ -20,6 +20,7 @@ import pytest
 from botocore.exceptions import ClientError
 from serving import FACEREC, Server, serving, wait_until
 from talking import answer_on, connect, head
+from worker_processes import children_of, health, lives, wait_for_workers
 
 from facerec.engine.fake import draw
 
@@ -42,51 +43,6 @@ def several(folder: Path, number: int = 2, **settings: str) -> Iterator[Server]:
     with serving(folder / "data", settings={"FACEREC_WORKERS": str(number), **settings}) as server:
         wait_for_workers(server, number)
         yield server
-
-
-def health(server: Server) -> dict[str, int]:
-    """What the worker of a new connection says of itself."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    try:
-        connection.request("GET", "/health")
-        answer = json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-    process: dict[str, int] = answer["process"]
-    return process
-
-
-def wait_for_workers(server: Server, number: int) -> dict[int, int]:
-    """The process of each worker, once all of them answer."""
-    found: dict[int, int] = {}
-
-    def all_answer() -> bool:
-        found.clear()
-        for _ in range(2 * number):
-            process = health(server)
-            found[process["worker"]] = process["pid"]
-        return len(found) == number
-
-    wait_until(all_answer)
-    return found
-
-
-def lives(process: int) -> bool:
-    """Whether a process runs; one that has ended and is not collected yet does not."""
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def children_of(server: Server) -> list[int]:
-    """Processes of the workers, of those that are starting too."""
-    pid = server.process.pid
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 # --- one service

@@ -19,6 +19,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
 from facerec.api.link import CLOSED, LEAVING, READY, SupervisorEnd
 from facerec.api.server import BACKLOG, PATIENCE_SECONDS
 from facerec.config import Settings
@@ -405,7 +407,10 @@ class Supervisor:
 
 def order(settings: Settings, number: int) -> bytes:
     """What a worker reads from its standard input: its number (from 1), and the settings of the service."""
-    return json.dumps({"number": number, "settings": settings.model_dump(mode="json")}).encode()
+    values = settings.model_dump(mode="json")
+    # Secrets would be stars; the pipe is between these two processes alone.
+    values |= {name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)}
+    return json.dumps({"number": number, "settings": values}).encode()
 
 
 def _command(descriptor: int) -> list[str]:
