@@ -28,13 +28,14 @@ DIFFERENCES = {
     "CompareFaces": "`OrientationCorrection` members are left out, as AWS does for current models.",
     "CreateCollection": (
         "A collection stays with the model pack that the service ran when it was made, until `facerec "
-        "migrate-model` gives it another one."
+        "migrate-model` gives it another one. The tag `facerec:face-ttl` (such as `30d`) says how long it keeps "
+        "faces; other tag keys that begin with `facerec:` are refused."
     ),
     "CreateUser": "",
     "DeleteCollection": "",
     "DeleteFaces": "",
     "DeleteUser": "The user's faces stay in the collection.",
-    "DescribeCollection": "",
+    "DescribeCollection": "Faces past their time are not counted, swept or not.",
     "DetectFaces": "Attributes that the model pack does not judge are left out of the answer.",
     "DisassociateFaces": "A user without faces is `CREATED` again.",
     "IndexFaces": (
@@ -47,9 +48,16 @@ DIFFERENCES = {
     "ListUsers": "",
     "SearchFaces": "Sees every face that IndexFaces has answered. 80 matches without `MaxFaces`.",
     "SearchFacesByImage": "80 matches without `MaxFaces`.",
-    "SearchUsers": "80 matches without `MaxUsers`.",
+    "SearchUsers": (
+        "80 matches without `MaxUsers`. By the mean of a user's faces, or by the best of them "
+        "(`FACEREC_USER_MATCHING`)."
+    ),
     "SearchUsersByImage": "80 matches without `MaxUsers`.",
-    "TagResource": "Collections alone have tags. Both forms of an ARN are understood.",
+    "TagResource": (
+        "Collections alone have tags. Both forms of an ARN are understood. The tag `facerec:face-ttl` "
+        "(`30d`, `12h`, `forever`) says how long the collection keeps faces ([retention](retention.md)); "
+        "other keys that begin with `facerec:` are refused."
+    ),
     "UntagResource": "Collections alone have tags. Both forms of an ARN are understood.",
 }
 """What a client may notice, for each offered operation; empty where nothing is known to differ."""

@@ -195,6 +195,7 @@ def out_of_reach(settings: Settings) -> list[str]:
         "Backups, exports and copies of the data folder that were made before: delete or expire them too.",
         "The pictures themselves, in folders and in S3, which the service never kept; delete them as well. "
         "The journals of `facerec index` (folder indexed) hold names of picture files.",
+        "Collections of an import that was broken off, which nobody finds by name: finish or discard it.",
         "Blocks of a disk that files lay in before they were removed or cut off: encrypt the disk.",
         "Services that run: their indexes in memory let go at their next search of the collection or sweep "
         f"(FACEREC_SWEEP_SECONDS, here {settings.sweep_seconds:g}), and answer nothing of it before.",
