@@ -197,6 +197,8 @@ def test_the_newest_backups_are_kept(tmp_path: Path, saved: tuple[Path, list[str
     folder.mkdir()
     for day in range(1, 6):
         (folder / f"facerec-2024010{day}T000000Z.tar").write_bytes(b"older")
+    for killed in ("facerec-20240101T000000Z.tar.part", "facerec-20240101T000000Z.tar.copy"):
+        (folder / killed).write_text("what a killed one leaves")
     (folder / "notes.txt").write_text("mine")
     (folder / "facerec-holiday.tar").write_text("mine")
     done = facerec(tmp_path / "saved", "backup", folder, "--keep", "3", "--json")
@@ -216,8 +218,10 @@ def test_a_full_disk_leaves_the_old_backup(tmp_path: Path, saved: tuple[Path, li
     before = path.read_bytes()
     done = facerec(tmp_path / "saved", "backup", path, largest_file=100_000)
     assert done.code == 1
+    assert "cannot be written" in done.err
     assert done.err.count("\n") == 1
     assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("saved.tar")] == ["saved.tar"]
     assert facerec(tmp_path / "saved", "backup", path).code == 0
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("saved.tar")] == ["saved.tar"]
     # And a restore that finds no room leaves the folder as it was.

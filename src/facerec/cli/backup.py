@@ -15,7 +15,7 @@ from facerec.errors import ConfigurationError, NotFound
 from facerec.metastore.copies import DATABASE_FILE
 from facerec.services import backup as backups
 
-SECONDS_PER_MILLION = 3
+SECONDS_PER_MILLION = 5
 """How long the embedded index takes to be built anew (docs/performance.md)."""
 
 

@@ -42,14 +42,17 @@ def copy(database: Database, target: Path, progress: Callable[[int, int], None])
         source = connection.connection.driver_connection
         assert isinstance(source, sqlite3.Connection)  # noqa: S101  (narrows the type)
         (page,) = source.execute("PRAGMA page_size").fetchone()
-        with closing(sqlite3.connect(target)) as written:
-            source.backup(
-                written,
-                pages=_STEP_PAGES,
-                progress=lambda _status, left, pages: progress((pages - left) * page, pages * page),
-            )
-            # So that the copy is one file, whatever opens it.
-            written.execute("PRAGMA journal_mode = DELETE")
+        try:
+            with closing(sqlite3.connect(target)) as written:
+                source.backup(
+                    written,
+                    pages=_STEP_PAGES,
+                    progress=lambda _status, left, pages: progress((pages - left) * page, pages * page),
+                )
+                # So that the copy is one file, whatever opens it.
+                written.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error as error:
+            raise StorageError(f"The copy {target} cannot be written: {error}.") from error
     if (problem := problem_of(target)) is not None:
         raise StorageError(f"The database {database.url.database} is damaged: {problem}.")
 

@@ -28,7 +28,7 @@ from facerec.db import Database
 from facerec.errors import ConfigurationError, Conflict, StorageError, UnreadableFile
 from facerec.metastore import copies
 from facerec.metastore.copies import DATABASE_FILE, LOG_FILES
-from facerec.services.whole_file import growing, sync_folder
+from facerec.services.whole_file import PART, growing, in_use, sync_folder
 
 FORMAT = 1
 MASTER_KEY, MANIFEST, SUMS = "master.key", "manifest.json", "SHA256SUMS"
@@ -44,6 +44,8 @@ _MEMBERS = (DATABASE_FILE, MASTER_KEY, MANIFEST, SUMS)
 _LARGEST_SMALL_FILE = 1 << 16
 _CHUNK = 1 << 20
 _NAME = re.compile(r"facerec-\d{8}T\d{6}Z\.tar")
+_UNFINISHED = re.compile(_NAME.pattern + r"\.(part|copy)")
+_COPY = ".copy"
 _RESTORING = ".restoring-"
 
 Progress = Callable[[int, int], None]
@@ -98,8 +100,15 @@ def back_up(
         raise ConfigurationError(f"--keep is for backups in a folder; {target} is none.")
     path = target / _file_name(moment) if target.is_dir() else target
     key = None if master_key is None else _read_key(master_key)
-    with growing(path) as stream, _copied(database, path, progress) as copy:
-        _write(stream, copy, key, moment)
+    if target.is_dir():
+        _clear_unfinished(target)
+    with growing(path) as stream:
+        try:
+            with _copied(database, path, progress) as copy:
+                _write(stream, copy, key, moment)
+        except BaseException:
+            path.with_name(path.name + PART).unlink(missing_ok=True)
+            raise
     removed = [] if keep is None else _rotate(target, keep, path)
     return Backup(path=path, size=path.stat().st_size, with_key=key is not None, removed=tuple(removed))
 
@@ -155,7 +164,7 @@ POSTGRESQL = (
 @contextmanager
 def _copied(database: Database, path: Path, progress: Progress) -> Iterator[Path]:
     """A copy of the database beside the backup to be, removed in the end."""
-    copy = path.with_name(f"{path.name}.db")
+    copy = path.with_name(path.name + _COPY)
     copy.unlink(missing_ok=True)
     os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
@@ -204,6 +213,15 @@ def _read_key(path: Path) -> bytes:
 
 def _file_name(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("facerec-%Y%m%dT%H%M%SZ.tar")
+
+
+def _clear_unfinished(folder: Path) -> None:
+    """Remove what backups left in a folder that were killed: they have names of their own, so no later one
+    takes them up.
+    """
+    for left in [path for path in folder.iterdir() if _UNFINISHED.fullmatch(path.name)]:
+        if not in_use(left.with_suffix(PART)):
+            left.unlink(missing_ok=True)
 
 
 def _rotate(folder: Path, keep: int, newest: Path) -> list[Path]:

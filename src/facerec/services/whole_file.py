@@ -39,6 +39,18 @@ def growing(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+def in_use(part: Path) -> bool:
+    """Whether a process is writing that unfinished file."""
+    try:
+        with part.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
