@@ -66,6 +66,8 @@ class MigrationRun:
         self._sleep = sleep
         self._holder = new_holder()
         self._control = ModelMigrations(database)
+        self._done_to = 0
+        """Change number up to which no face waited when it was last looked."""
 
     def run(self, name: str, report: Callable[[Progress], None]) -> MigrationStatus:
         """Go on until no face waits; `report` is told after every piece. May be killed at any moment.
@@ -103,23 +105,28 @@ class MigrationRun:
 
     def _next_piece(self, name: str) -> tuple[Lease, ModelMigration, list[Face]] | None:
         """The first piece with waiting faces that no other process has, leased; None where there is none."""
-        after = 0
+        after, first = self._done_to, True
         while True:
             status = self._control.status(name)
             if status.finished:
                 raise Conflict(f"The collection id: {name} has been switched to its new model meanwhile.")
             with self._database.read() as connection:
                 found = model_migrations.pending(connection, status.collection, status.migration, after, 1)
+            if not found and first and after:
+                after = self._done_to = 0  # once more from the beginning: what failed may wait again
+                continue
             if not found:
                 return None
             piece = found[0][0] // PIECE
-            last = (piece + 1) * PIECE - 1
+            if first:
+                self._done_to, first = max(piece * PIECE - 1, 0), False
             lease = Lease(
                 self._database,
                 f"migrate-model/{status.migration.new}/{piece}",
                 seconds=LEASE_SECONDS,
                 holder=self._holder,
             )
+            last = (piece + 1) * PIECE - 1
             if lease.take():
                 waiting = self._waiting(status, piece * PIECE - 1, last)
                 if waiting:
