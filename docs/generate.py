@@ -28,8 +28,8 @@ DIFFERENCES = {
     "CompareFaces": "`OrientationCorrection` members are left out, as AWS does for current models.",
     "CreateCollection": (
         "A collection stays with the model pack that the service ran when it was made, until `facerec "
-        "migrate-model` gives it another one. The tag `facerec:face-ttl` (such as `30d`) says how long it keeps "
-        "faces; other tag keys that begin with `facerec:` are refused."
+        "migrate-model` gives it another one. The tag `facerec:face-ttl` (such as `30d`) says how long it "
+        "keeps faces; other tag keys that begin with `facerec:` are refused."
     ),
     "CreateUser": "",
     "DeleteCollection": "",

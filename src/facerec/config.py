@@ -265,8 +265,8 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_INDEX_SNAPSHOT",
         description="Whether a collection's index is kept on disk beside the database, so that a start maps "
         "it instead of reading the collection (4 to 5 seconds of processor time a million faces of 512 "
-        "dimensions): always (at 512 dimensions a face takes 588 bytes there, and 704 in the database), never, "
-        "or auto: up to 256 dimensions, where a face stays under 1 KB in all.",
+        "dimensions): always (at 512 dimensions a face takes 588 bytes there, and 704 in the database), "
+        "never, or auto: up to 256 dimensions, where a face stays under 1 KB in all.",
     )
 
     # --- retention
@@ -294,8 +294,9 @@ class Settings(BaseSettings):
     embedding_key_file: Path | None = Field(
         None,
         validation_alias="FACEREC_EMBEDDING_KEY_FILE",
-        description="File of the keys that seal embeddings in the database (AES-256-GCM), a line each, 32 bytes "
-        "in base64: the first one seals, all open. docs/encryption.md tells how to begin, and to change keys.",
+        description="File of the keys that seal embeddings in the database (AES-256-GCM), a line each, 32 "
+        "bytes in base64: the first one seals, all open. docs/encryption.md tells how to begin, and to "
+        "change keys.",
     )
     embedding_key: SecretStr | None = Field(
         None,

@@ -128,6 +128,10 @@ class GalleryFeed:
                 codes=[embedding.codes for embedding in embeddings],
             )
 
+    def removed_since(self, collection: CollectionKey, kind: EntityKind, after: int) -> bool:
+        """Never."""
+        return False
+
     def embeddings(self, kind: EntityKind, keys: Sequence[RowKey]) -> dict[RowKey, QuantizedEmbedding]:
         """Embeddings by key."""
         found = {}
