@@ -23,6 +23,10 @@ STEP = 5000
 _TOLD_EVERY = 100_000
 """Vectors moved after which the log says so."""
 
+_COUNTED_FROM = 10_000
+"""Vectors moved after which the server counts them at once, and not within the minute: until it has, it takes
+a large collection for a small one, and searches it by the index instead of from the first row to the last."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +52,9 @@ def move_waiting(
         if moved - told >= _TOLD_EVERY:
             told = moved
             _log.info("Put %d vectors (%s) into the tables of VECTOR_STORE=pgvector.", moved, kind)
+    if moved >= _COUNTED_FROM:
+        with database.write() as connection:
+            connection.exec_driver_sql(f"ANALYZE {tables.rows(kind)}")
 
 
 def _move_some(database: Database, tables: Tables, kind: EntityKind, between: tuple[int, int]) -> int:

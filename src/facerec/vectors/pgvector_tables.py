@@ -59,11 +59,10 @@ _SOURCES = {EntityKind.FACE: "faces", EntityKind.USER: "users"}
 
 _TRIGGER = "facerec_vectors"
 
-
 _GROUP_BITS = 6
 
-GROUP = f"(place >> {_GROUP_BITS})"
-"""SQL: what the rows are found by, together with their places: 64 neighbours have it in common."""
+_GROUP = f"(place >> {_GROUP_BITS})"
+"""SQL: what the rows are found by, a row together with its place: 64 neighbours have it in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +94,8 @@ def places_of(collection: CollectionKey) -> tuple[int, int]:
 
 
 def held_between(first: str, last: str) -> str:
-    """SQL: whether a row of the table that is scanned has a place between two, found by the index."""
-    groups = f"({first} >> {_GROUP_BITS}) AND ({last} >> {_GROUP_BITS})"
-    return f"({GROUP} BETWEEN {groups} AND place BETWEEN {first} AND {last})"
+    """SQL: whether a row of the table that is scanned is of a collection, by parameters of `places_of`."""
+    return f"{_GROUP} BETWEEN ({first} >> {_GROUP_BITS}) AND ({last} >> {_GROUP_BITS})"
 
 
 def install(database: Database) -> Tables:
@@ -210,12 +208,12 @@ def _statements(tables: Tables, kind: EntityKind) -> Iterator[str]:
     """Make the tables, the trigger and its function of one kind; every vector waits."""
     rows, waiting, table = tables.rows(kind), tables.waiting(kind), source(kind)
     old, new = _place("OLD."), _place("NEW.")
-    of_old, of_new = (f"{GROUP} = ({place} >> {_GROUP_BITS}) AND place = {place}" for place in (old, new))
+    of_old, of_new = (f"{_GROUP} = ({place} >> {_GROUP_BITS}) AND place = {place}" for place in (old, new))
     yield (
         f"CREATE TABLE {rows} (place bigint NOT NULL, bits bit varying, halves {tables.extension}.halfvec)"
     )
     # Equal values share an entry of an index: 7 bytes a row, where a primary key would take 22.
-    yield f"CREATE INDEX ON {rows} ({GROUP})"
+    yield f"CREATE INDEX ON {rows} ({_GROUP})"
     # In the row, and with a header of four bytes: a shorter one would have every value copied to be compared.
     yield f"ALTER TABLE {rows} ALTER bits SET STORAGE PLAIN, ALTER halves SET STORAGE PLAIN"
     yield f"CREATE TABLE {waiting} (place bigint PRIMARY KEY)"
