@@ -11,11 +11,14 @@ from functools import partial
 
 from facerec.config import MEBIBYTE, Settings
 from facerec.db import Database
+from facerec.domain import Collection
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
 from facerec.images.loader import open_loader
+from facerec.metastore import collections as collection_rows
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
+from facerec.metastore.scopes import ScopeLedger
 from facerec.services.analysis import AnalysisService
 from facerec.services.background import Background
 from facerec.services.collections import CollectionService
@@ -61,6 +64,19 @@ class Retention:
     ends: EndService
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexes:
+    """The vector store of the settings, and the database it is derived from."""
+
+    database: Database
+    vectors: VectorStore
+
+    def collections(self) -> list[Collection]:
+        """All collections as they are now, the hidden ones of a change of models among them."""
+        with self.database.read() as connection:
+            return collection_rows.every(connection)
+
+
 @contextlib.contextmanager
 def open_service(
     settings: Settings, *, engine: Engine | None = None, background: bool = False
@@ -74,7 +90,7 @@ def open_service(
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
         stack.callback(database.close)
-        vectors = open_vectors(settings, database, DatabaseFeed(database))
+        vectors = open_vector_store(settings, database)
         stack.callback(vectors.close)
         if engine is None:
             engine = _open_engine(settings)
@@ -134,7 +150,7 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
         database = open_metastore(settings)
         stack.callback(database.close)
         lifetimes = Lifetimes(settings.face_ttl_seconds)
-        vectors = open_vectors(settings, database, DatabaseFeed(database))
+        vectors = open_vector_store(settings, database)
         stack.callback(vectors.close)
         yield Retention(
             database=database,
@@ -148,6 +164,19 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
             ),
             ends=EndService(database, lifetimes),
         )
+
+
+@contextlib.contextmanager
+def open_indexes(settings: Settings) -> Iterator[Indexes]:
+    """Open what keeps, rebuilds and compares indexes: no model is loaded.
+
+    Raises ConfigurationError or StorageError.
+    """
+    with (
+        contextlib.closing(open_metastore(settings)) as database,
+        contextlib.closing(open_vector_store(settings, database)) as vectors,
+    ):
+        yield Indexes(database=database, vectors=vectors)
 
 
 @contextlib.contextmanager
@@ -197,3 +226,8 @@ def _open_engine(settings: Settings) -> Engine:
     from facerec.engine.packs.loading import open_engine
 
     return open_engine(settings)
+
+
+def open_vector_store(settings: Settings, database: Database) -> VectorStore:
+    """The vector store of the settings. Raises ConfigurationError, StorageError."""
+    return open_vectors(settings, database, DatabaseFeed(database), partial(ScopeLedger, database))

@@ -425,6 +425,20 @@ class IndexScope:
     dimension: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCondition:
+    """How a vector store outside the database fares, as last looked."""
+
+    name: str
+    reachable: bool
+    changes_behind: int
+    """Changes that the database has and the store has not, of all collections together."""
+    seconds_behind: float
+    """Since when; 0.0 where it is up to date."""
+    trouble: str | None
+    """What went wrong when it was asked last; None while it answers."""
+
+
 # --- what is answered ------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from facerec.vectors import index, pgvector, pgvector_rows
 from facerec.vectors.base import VectorStore
 from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.pgvector import PgvectorStore
+from pinecone_double import PineconeDouble
+from remote_stores import pinecone_target, qdrant_target, remote_store
 
 OpenOver = Callable[[Database, Path], VectorStore]
 """Opens a store over a database; the folder is for files of the store, the same when it is opened again."""
@@ -49,11 +52,40 @@ def _pgvector_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     return _pgvector(request, monkeypatch)
 
 
+def _qdrant_local(_request: pytest.FixtureRequest, _monkeypatch: pytest.MonkeyPatch) -> OpenOver:
+    return lambda database, _: remote_store(database, qdrant_target(database, path=":memory:"))
+
+
+def _qdrant_server(_request: pytest.FixtureRequest, _monkeypatch: pytest.MonkeyPatch) -> OpenOver:
+    url = os.environ.get("QDRANT_URL")
+    if url is None:
+        pytest.skip("QDRANT_URL names no Qdrant server")
+    return lambda database, _: remote_store(database, qdrant_target(database, url=url))
+
+
+def _pinecone_double(request: pytest.FixtureRequest, _monkeypatch: pytest.MonkeyPatch) -> OpenOver:
+    # Reads are behind writes for a twentieth of a second.
+    double = PineconeDouble(delay=0.05)
+    request.addfinalizer(double.stop)
+    return lambda database, _: remote_store(database, pinecone_target(database, double.url))
+
+
+def _pinecone_service(_request: pytest.FixtureRequest, _monkeypatch: pytest.MonkeyPatch) -> OpenOver:
+    key = os.environ.get("PINECONE_API_KEY")
+    if key is None:
+        pytest.skip("PINECONE_API_KEY is not set")
+    return lambda database, _: remote_store(database, pinecone_target(database, None, key))
+
+
 BACKENDS: Mapping[str, Backend] = {
     "embedded": _embedded,
     "embedded in many segments": _embedded_in_segments,
     "pgvector": _pgvector,
     "pgvector in small steps": _pgvector_waiting,
+    "qdrant in local mode": _qdrant_local,
+    "qdrant": _qdrant_server,
+    "pinecone's double": _pinecone_double,
+    "pinecone": _pinecone_service,
 }
 
 _ON_POSTGRESQL = ("pgvector", "pgvector in small steps")

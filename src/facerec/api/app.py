@@ -61,7 +61,7 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
     health = Health(
         engine=service.engine,
         database=service.database,
-        index=type(service.vectors).__name__,
+        vectors=service.vectors,
         worker=worker,
         workers=settings.workers,
     )

@@ -17,21 +17,23 @@ from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
 from facerec.errors import StorageError
+from facerec.vectors.base import VectorStore
+from facerec.vectors.remote.store import RemoteStore
 
 
 class Health:
     """Answers `GET /health`: 200 while the service can answer requests, 503 while its database does not."""
 
     def __init__(
-        self, *, engine: Engine, database: Database, index: str, worker: int = 1, workers: int = 1
+        self, *, engine: Engine, database: Database, vectors: VectorStore, worker: int = 1, workers: int = 1
     ) -> None:
-        """`index` names the vector store; this process is one of `workers`.
+        """This process is one of `workers`.
 
         Probes have threads of their own: a busy service answers too.
         """
         self._engine = engine
         self._database = database
-        self._index = index
+        self._vectors = vectors
         self._process = {"worker": worker, "workers": workers, "pid": os.getpid()}
         self._limiter = anyio.CapacityLimiter(2)
         self._started = time.monotonic()
@@ -52,8 +54,11 @@ class Health:
                 "dimension": contract.dimension,
             },
             "database": database,
-            "index": {"name": self._index},
+            "index": {"name": type(self._vectors).__name__},
         }
+        if isinstance(self._vectors, RemoteStore):
+            # A store that is down fails searches alone: the service goes on, so 200.
+            answer["index"] = asdict(self._vectors.condition())
         if isinstance(self._engine, RememberingEngine):
             answer["result_cache"] = asdict(self._engine.counts)
         return JSONResponse(answer, status_code=200 if healthy else 503)

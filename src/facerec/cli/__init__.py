@@ -23,6 +23,7 @@ from facerec.cli.encryption import encryption_app
 from facerec.cli.evaluate import evaluate
 from facerec.cli.faces import faces_app
 from facerec.cli.index import index
+from facerec.cli.indexes import index_status, reindex, verify
 from facerec.cli.keys import keys_app
 from facerec.cli.migrate import migrate_model
 from facerec.cli.moving import export_collections, import_collections
@@ -47,6 +48,9 @@ app.command()(detect)
 app.command()(compare)
 app.command()(index)
 app.command()(search)
+app.command("index-status")(index_status)
+app.command()(reindex)
+app.command()(verify)
 app.command("eval")(evaluate)
 app.command("export")(export_collections)
 app.command("import")(import_collections)

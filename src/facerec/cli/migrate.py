@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
+from facerec.bootstrap import open_vector_store
 from facerec.cli.image_places import RECORDED, open_places
 from facerec.cli.moving import opened_database
 from facerec.cli.output import AsJson, counting, note, print_json, print_table, say
@@ -24,13 +25,11 @@ from facerec.engine.base import Engine
 from facerec.errors import InvalidParameter, PackError
 from facerec.images.loader import open_loader
 from facerec.metastore import collections
-from facerec.metastore.changes import DatabaseFeed
 from facerec.services.collections import remove_deleted
 from facerec.services.model_migration.control import MigrationStatus, ModelMigrations
 from facerec.services.model_migration.looking import FaceFinder
 from facerec.services.model_migration.planning import MigrationPlan, MigrationPlanner
 from facerec.services.model_migration.run import MigrationRun, Progress
-from facerec.vectors.opening import open_vectors
 
 SAMPLE = 200
 SILENCE_SECONDS = 30.0
@@ -205,7 +204,7 @@ def _absolute(images: str) -> str:
 
 def _remove_deleted(settings: Settings, database: Database) -> None:
     """Remove the embeddings that were parted with, and their index."""
-    vectors = open_vectors(settings, database, DatabaseFeed(database))
+    vectors = open_vector_store(settings, database)
     try:
         remove_deleted(database, vectors)
     finally:
