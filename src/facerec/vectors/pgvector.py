@@ -3,7 +3,7 @@
 A search scans the narrow rows of `pgvector_tables` from the first to the last, with as many processes as the
 server gives it: by their sketches, as the embedded index does (fewer than 1 vector in 10 000 that belongs to
 the answer is missed), or by the vectors themselves where they are short enough (none is). No graph and no
-lists: those lose more matches than a search may (docs/decisions/0013). What comes near is looked at in the
+lists: those lose more matches than a search may (docs/decisions/0014). What comes near is looked at in the
 truth itself, in the same snapshot: the answer is as of one moment, and of the stored codes.
 """
 

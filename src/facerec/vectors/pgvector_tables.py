@@ -101,7 +101,7 @@ def held_between(first: str, last: str) -> str:
 def install(database: Database) -> Tables:
     """Make what is missing, all vectors waiting; a no-op where it is there. Several processes may.
 
-    While it is made, writers wait: about three seconds for a million faces.
+    While it is made, writers wait: about four seconds for a million faces.
     Raises ConfigurationError where the database is not PostgreSQL, has no fitting pgvector, or does not let
     us make the extension or the schema; StorageError.
     """
