@@ -26,10 +26,11 @@ def houses(tmp_path: Path) -> Iterator[dict[str, House]]:
         yield {"average": average, "best": best}
 
 
-def found(house: House, person: str, **options: float) -> list[tuple[str, float]]:
-    result = house.people.search_by_image(
-        "album", picture(person, variation=3), **{"threshold": 0, **options}
-    )
+def found(
+    house: House, person: str, *, threshold: float = 0, limit: int | None = None
+) -> list[tuple[str, float]]:
+    image = picture(person, variation=3)
+    result = house.people.search_by_image("album", image, threshold=threshold, limit=limit)
     return [(match.user.user_id, match.similarity) for match in result.matches]
 
 
