@@ -27,6 +27,7 @@ from postgres_server import PASSWORD, PostgresServer
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
+    from mypy_boto3_rekognition.type_defs import ImageTypeDef
 
 COLLECTION = "people"
 KILLS = 20
@@ -45,7 +46,7 @@ def own_server() -> Iterator[PostgresServer]:
         server.remove()
 
 
-def image_of(name: str, variation: int = 0) -> dict[str, Any]:
+def image_of(name: str, variation: int = 0) -> ImageTypeDef:
     return {"Bytes": draw(name, size=(160, 120), variation=variation)}
 
 

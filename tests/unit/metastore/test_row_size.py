@@ -46,5 +46,6 @@ def test_a_face_costs_less_than_a_kilobyte_in_postgresql(
         ]
         fill(database, collection, new)
         with database.read() as connection:
-            size = connection.scalar(sa.select(sa.func.pg_total_relation_size("faces")))
+            size = connection.scalar(sa.select(sa.func.pg_total_relation_size("faces", type_=sa.BigInteger)))
+        assert size is not None
         assert size / FACES < limit
