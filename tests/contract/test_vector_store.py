@@ -225,25 +225,30 @@ def test_answers_are_those_of_an_exhaustive_search(
 
 @pytest.mark.parametrize("dimension", [128, 512])
 def test_true_matches_come_first_as_with_float32_vectors(
-    tmp_path: Path, open_database: OpenDatabase, open_store: Opener, dimension: int
+    tmp_path: Path, open_database: OpenDatabase, open_store: Opener, backend: str, dimension: int
 ) -> None:
+    # Qdrant's local mode is Python that goes through every point for each probe.
+    size, asked = (3000, 200) if backend == "qdrant in local mode" else (20_000, 1000)
     rng = np.random.default_rng(3)
     house = House(tmp_path, open_database, dimension)
     house.create("a")
-    exact = unit(rng.standard_normal((20_000, dimension)))
+    exact = unit(rng.standard_normal((size, dimension)))
     for start in range(0, len(exact), 5000):
         collection = house.add("a", exact[start : start + 5000])
     store = open_store(house)
     # Probes at cosines of about 0.5 with their match, the lower end of what one person's photos show.
-    matches = rng.integers(0, len(exact), 1000)
-    probes = unit(exact[matches] + np.sqrt(3 / dimension) * rng.standard_normal((1000, dimension)))
+    matches = rng.integers(0, len(exact), asked)
+    probes = unit(exact[matches] + np.sqrt(3 / dimension) * rng.standard_normal((asked, dimension)))
     truth = probes @ exact.T
-    found = store.search(collection, EntityKind.FACE, probes, limit=1, min_cosine=0.0)
+    found = []
+    for start in range(0, asked, 100):
+        some = probes[start : start + 100]
+        found += store.search(collection, EntityKind.FACE, some, limit=1, min_cosine=0.0)
     keys = np.array(sorted(house.stored(collection, EntityKind.FACE)))
     first = np.searchsorted(keys, [hits[0].key for hits in found])
     assert np.mean(first == truth.argmax(axis=1)) >= 0.999
     # Six standard deviations of the error that quantization.py documents.
-    error = np.array([hits[0].cosine for hits in found]) - truth[np.arange(1000), first]
+    error = np.array([hits[0].cosine for hits in found]) - truth[np.arange(asked), first]
     assert np.abs(error).max() < 6 * 0.0010 * np.sqrt(128 / dimension)
     store.close()
     house.database.close()
