@@ -340,3 +340,25 @@ def test_processes_take_turns_and_one_that_is_killed_holds_nobody_up(
     assert store.verify(collection, FACE) == []
     assert double.vectors() == collection.face_count
     store.close()
+
+
+@pytest.mark.slow
+def test_among_a_hundred_thousand_faces_true_matches_come_first_as_with_float32(
+    database: Database, double: PineconeDouble
+) -> None:
+    store = remote_store(database, pinecone_target(database, double.url), patience=300)
+    exact = unit(30, 100_000)
+    for start in range(0, len(exact), 10_000):
+        collection = add(database, exact[start : start + 10_000])
+    rng = np.random.default_rng(31)
+    matches = rng.integers(0, len(exact), 1000)
+    probes = exact[matches] + np.sqrt(3 / DIMENSION) * rng.standard_normal((1000, DIMENSION))
+    probes = np.asarray(probes / np.linalg.norm(probes, axis=1, keepdims=True), dtype=np.float32)
+    right = (probes @ exact.T).argmax(axis=1)
+    keys = [hits[0].key for hits in store.search(collection, FACE, exact[:1], limit=1, min_cosine=0.5)]
+    found_keys: list[int] = []
+    for start in range(0, 1000, 50):
+        some = probes[start : start + 50]
+        found_keys += [hits[0].key for hits in store.search(collection, FACE, some, limit=1, min_cosine=0.0)]
+    assert np.mean(np.array(found_keys) - keys[0] == right) >= 0.999
+    store.close()

@@ -156,6 +156,10 @@ class RemoteStore:
         Raises VectorStoreUnavailable, StorageError.
         """
         self._check_open()
+        if self._ledger.searched(collection, kind) is None:  # bringing it up to date builds it
+            built = self._complete(collection, kind) is not None
+            seen(collection.face_count if kind is EntityKind.FACE else collection.user_count)
+            return built or not self._feed.page(collection.key, kind, 0, 1).keys
         built = self._applier.rebuild(collection, kind, seen)
         self._scopes.clear()
         self._catcher.sweep(time.monotonic() + self._patience)
@@ -250,7 +254,9 @@ class RemoteStore:
         """The searched scope, brought up to date; None where there is nothing to index."""
         now = {each.key: each for each in self._ledger.collections()}.get(collection.key, collection)
         self._applier.forget(collection.key, kind)
-        self._catch_up(now, kind, time.monotonic() + max(self._patience, 60.0))
+        while not self._applier.catch_up(now, kind, time.monotonic() + self._patience):
+            self._check_open()
+            time.sleep(0.1)
         return self._ledger.searched(collection, kind)
 
     def _catch_up(self, collection: Collection, kind: EntityKind, deadline: float) -> None:
