@@ -137,24 +137,24 @@ def _latencies(results: Results) -> Iterator[Row]:
 
 
 def _large_gallery(results: Results) -> Iterator[Row]:
-    run = results.load("service_search_1m", 50)
-    work = "SearchFacesByImage, 1 M faces, 50 clients"
-    if not run:
-        yield Row(f"{work}, p99", "-", "< 500 ms")
-        yield Row(f"{work}, requests/s", "the engine alone, same run", "≥ 80 %")
-        return
-    met = run["p99_ms"] < 500 and not run["errors"]
-    yield Row(
-        f"{work}, p99", "-", "< 500 ms", ours=f"{run['p99_ms']:.0f} ms, {run['errors']} errors", met=met
-    )
-    bare, share = results.number("service_search_1m", "engine_per_second"), run.get("of_engine")
-    yield Row(
-        *(f"{work}, requests/s", "the engine alone, same run", "≥ 80 %"),
-        ours=f"{run['requests_per_second']:.0f} requests/s",
-        peer=f"{bare:.0f}" if bare else "",
-        ratio=f"{share:.0%}" if share else "",
-        met=share >= 0.8 if share else None,
-    )
+    for name, how in (("service_search_1m", ""), ("service_search_1m_workers", ", two processes")):
+        run = results.load(name, 50)
+        work = f"SearchFacesByImage, 1 M faces, 50 clients{how}"
+        if not run:
+            yield Row(f"{work}, p99", "-", "< 500 ms")
+            yield Row(f"{work}, requests/s", "the engine alone, same run", "≥ 80 %")
+            continue
+        p99, errors = run["p99_ms"], run["errors"]
+        told = f"{p99:.0f} ms, {errors} errors"
+        yield Row(f"{work}, p99", "-", "< 500 ms", ours=told, met=p99 < 500 and not errors)
+        bare, share = results.number(name, "engine_per_second"), run.get("of_engine")
+        yield Row(
+            *(f"{work}, requests/s", "the engine alone, same run", "≥ 80 %"),
+            ours=f"{run['requests_per_second']:.0f} requests/s",
+            peer=f"{bare:.0f}" if bare else "",
+            ratio=f"{share:.0%}" if share else "",
+            met=share >= 0.8 if share else None,
+        )
 
 
 def _memory(results: Results) -> Iterator[Row]:

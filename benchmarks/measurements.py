@@ -123,6 +123,9 @@ def _service(inputs: Inputs) -> Iterator[Measurement]:
     words = (*bench, "--operation", "SearchFacesByImage", "--images", images, "--gallery", gallery, *seconds)
     title = "SearchFacesByImage, a million faces"
     yield Measurement("service_search_1m", "service", title, (*words, "--clients", "1,16,50"))
+    two = {"FACEREC_WORKERS": "2"}
+    title = "SearchFacesByImage, a million faces, two processes"
+    yield Measurement("service_search_1m_workers", "service", title, (*words, "--clients", "1,16,50"), two)
 
 
 def _accuracy(inputs: Inputs) -> Iterator[Measurement]:

@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,6 +123,24 @@ def test_a_process_tells_its_time_and_memory() -> None:
     assert after - before >= 0.15
     assert peak >= held + 60
     assert Process(2**22 + 1).peak_mib() is None
+
+
+def test_a_process_counts_for_those_that_it_started() -> None:
+    alone = Process(os.getpid()).resident_mib()
+    if alone is None or not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+        pytest.skip("the system does not tell a process's children")
+    held = "import subprocess, sys; held = b'x' * (64 << 20); "
+    work = held + "subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    grandchild = held + "print('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", work, grandchild]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout.readline() == "ready\n"
+        together = Process(os.getpid()).resident_mib()
+        child.stdin.close()
+    assert together is not None
+    assert together > alone + 120
 
 
 def test_clients_tell_an_answer_that_breaks_off() -> None:
