@@ -15,7 +15,7 @@ from facerec.config import read_settings
 from facerec.domain import Collection, EntityKind
 from facerec.errors import NotFound, VectorStoreUnavailable
 from facerec.vectors.base import VectorStore
-from facerec.vectors.pgvector import PgvectorStore
+from facerec.vectors.embedded import EmbeddedStore
 from facerec.vectors.remote.store import RemoteStore
 
 MOST_SHOWN = 20
@@ -126,7 +126,7 @@ def _rebuild(
         if not store.rebuild(collection, kind, seen):
             raise VectorStoreUnavailable(f"Another process rebuilds {collection.name}. Try again later.")
         return
-    if not isinstance(store, PgvectorStore):  # there each vector is in the row's own transaction
+    if isinstance(store, EmbeddedStore):  # with pgvector each vector is in its row's own transaction
         if kind is EntityKind.FACE:
             store.drop(collection.key)
         none = np.empty((0, collection.dimension), np.float32)

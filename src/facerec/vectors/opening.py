@@ -40,6 +40,11 @@ def open_vectors(
             snapshots="never" if sealed else settings.index_snapshot,
         )
     if settings.vector_store == "pgvector":
+        if database.name != "postgresql":
+            raise ConfigurationError(
+                "VECTOR_STORE=pgvector searches in PostgreSQL: DATABASE_URL has to name it, this is "
+                f"{database.name}"
+            )
         from facerec.vectors.pgvector import PgvectorStore
 
         return PgvectorStore(database)
