@@ -31,6 +31,8 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── DatabaseBusy          other changes were in the way for too long: try again
     │   └── HistoryPruned         an index is too old to be brought up to date: it has to be built anew
     ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
+    ├── JobQueueUnavailable       the job queue does not answer: try again
+    ├── SessionStoreUnavailable   what is remembered for minutes does not answer: try again
     ├── UnreadableFile            an export or backup that is damaged, cut short or of a newer format
     ├── PackError                 a model pack is missing, damaged or unusable
     │   ├── LicenseNotAccepted    the pack's licence has to be accepted first
@@ -163,6 +165,14 @@ class UnreadableFile(FacerecError):
 
 class VectorStoreUnavailable(FacerecError):
     """The vector store does not answer at present. Nothing was lost: try your call again."""
+
+
+class JobQueueUnavailable(FacerecError):
+    """The job queue does not answer at present. Nothing was queued: try your call again."""
+
+
+class SessionStoreUnavailable(FacerecError):
+    """The session store does not answer at present. Nothing was changed: try your call again."""
 
 
 class PackError(FacerecError):

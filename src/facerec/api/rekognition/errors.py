@@ -85,6 +85,8 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.DatabaseBusy: UNAVAILABLE,
         errors.HistoryPruned: INTERNAL,
         errors.VectorStoreUnavailable: UNAVAILABLE,
+        errors.JobQueueUnavailable: UNAVAILABLE,
+        errors.SessionStoreUnavailable: UNAVAILABLE,
         errors.UnreadableFile: INTERNAL,
         errors.PackError: INTERNAL,
         errors.LicenseNotAccepted: INTERNAL,
