@@ -20,7 +20,7 @@ class Change:
 
 
 class SessionStore(Protocol):
-    """Safe to call from many threads and processes. Every method raises SessionStoreUnavailable: try again."""
+    """Safe to call from many threads and processes. All methods raise SessionStoreUnavailable: try again."""
 
     def put(self, kind: str, key: str, value: bytes, *, seconds: float) -> None:
         """Keep a value for `seconds`, in place of any that is there. At most 1 MiB."""
