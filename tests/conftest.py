@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from postgres_server import PostgresServer
+from redis_server import RedisServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -69,6 +70,17 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The address (DATABASE_URL) of an empty PostgreSQL database of one test."""
     with postgres_server.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server that the tests of a session share; whoever kills it starts it again."""
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

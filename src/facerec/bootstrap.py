@@ -32,6 +32,8 @@ from facerec.services.retention.forgetting import ForgettingService
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.proof import ForgettingWithProof, out_of_reach
 from facerec.services.retention.sweeping import Sweeper
+from facerec.sessions.base import SessionStore
+from facerec.sessions.opening import open_sessions
 from facerec.vectors.base import VectorStore
 from facerec.vectors.opening import open_vectors
 
@@ -46,6 +48,7 @@ class Service:
     engine: Engine
     database: Database
     vectors: VectorStore
+    sessions: SessionStore
     collections: CollectionService
     faces: FaceService
     people: PeopleService
@@ -92,6 +95,8 @@ def open_service(
         stack.callback(database.close)
         vectors = open_vector_store(settings, database)
         stack.callback(vectors.close)
+        sessions = open_sessions(settings, database)
+        stack.callback(sessions.close)
         if engine is None:
             engine = _open_engine(settings)
             stack.callback(engine.close)
@@ -127,6 +132,7 @@ def open_service(
             engine=engine,
             database=database,
             vectors=vectors,
+            sessions=sessions,
             collections=collections,
             faces=FaceService(
                 database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images

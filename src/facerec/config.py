@@ -87,6 +87,14 @@ class Settings(BaseSettings):
         description="Most connections to PostgreSQL open at once, of one process.",
     )
 
+    redis_url: str | None = Field(
+        None,
+        repr=False,  # it may hold a password
+        validation_alias="REDIS_URL",
+        description="Redis for what is remembered for minutes (registration sessions, rate limits, results), "
+        "as redis://USER:PASSWORD@HOST:6379/0 (`pip install 'facerec[redis]'`); default: the database.",
+    )
+
     workers: int = Field(
         1,
         ge=1,

@@ -20,6 +20,7 @@ from facerec.api.rekognition.service import Service as RekognitionService
 from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.services.keys import KeyService
+from facerec.sessions.base import SessionStore
 from facerec.vectors.base import VectorStore
 
 THREADS_PER_PROCESSOR = 8
@@ -46,6 +47,10 @@ class Service(RekognitionService, Protocol):
         """The index derived from it."""
 
     @property
+    def sessions(self) -> SessionStore:
+        """What is remembered for minutes."""
+
+    @property
     def keys(self) -> KeyService:
         """Who may come in."""
 
@@ -62,6 +67,7 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
         engine=service.engine,
         database=service.database,
         vectors=service.vectors,
+        sessions=service.sessions,
         worker=worker,
         workers=settings.workers,
     )

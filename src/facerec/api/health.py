@@ -16,7 +16,8 @@ import facerec
 from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
-from facerec.errors import StorageError
+from facerec.errors import SessionStoreUnavailable, StorageError
+from facerec.sessions.base import SessionStore
 from facerec.vectors.base import VectorStore
 from facerec.vectors.remote.store import RemoteStore
 
@@ -25,7 +26,14 @@ class Health:
     """Answers `GET /health`: 200 while the service can answer requests, 503 while its database does not."""
 
     def __init__(
-        self, *, engine: Engine, database: Database, vectors: VectorStore, worker: int = 1, workers: int = 1
+        self,
+        *,
+        engine: Engine,
+        database: Database,
+        vectors: VectorStore,
+        sessions: SessionStore,
+        worker: int = 1,
+        workers: int = 1,
     ) -> None:
         """This process is one of `workers`.
 
@@ -34,6 +42,7 @@ class Health:
         self._engine = engine
         self._database = database
         self._vectors = vectors
+        self._sessions = sessions
         self._process = {"worker": worker, "workers": workers, "pid": os.getpid()}
         self._limiter = anyio.CapacityLimiter(2)
         self._started = time.monotonic()
@@ -41,6 +50,7 @@ class Health:
     async def handle(self, _request: Request) -> Response:
         """Answer one probe."""
         database = await anyio.to_thread.run_sync(self._ask_database, limiter=self._limiter)
+        sessions = await anyio.to_thread.run_sync(self._ask_sessions, limiter=self._limiter)
         healthy = bool(database["ok"])
         contract = self._engine.contract
         answer: dict[str, object] = {
@@ -55,6 +65,7 @@ class Health:
             },
             "database": database,
             "index": {"name": type(self._vectors).__name__},
+            "sessions": sessions,  # where it is away, what does not need it goes on
         }
         if isinstance(self._vectors, RemoteStore):
             # A store that is down fails searches alone: the service goes on, so 200.
@@ -74,3 +85,12 @@ class Health:
             ok = False
         milliseconds = round((time.perf_counter() - started) * 1000, 2)
         return {"name": self._database.url.get_backend_name(), "ok": ok, "milliseconds": milliseconds}
+
+    def _ask_sessions(self) -> dict[str, object]:
+        """Whether the session store answers."""
+        try:
+            self._sessions.ping()
+            ok = True
+        except SessionStoreUnavailable:
+            ok = False
+        return {"name": type(self._sessions).__name__, "ok": ok}

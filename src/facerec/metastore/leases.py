@@ -19,12 +19,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from facerec.db import Database
+from facerec.db.clock import database_time
 from facerec.metastore.tables import leases
-
-_NOW = {
-    "sqlite": sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
-    "postgresql": sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"),
-}
 
 # One statement, so that of two who ask at once the later one sees what the first one wrote.
 _TAKE = sa.text(
@@ -40,11 +36,6 @@ class LeaseState:
 
     holder: str
     deadline: float
-
-
-def database_time(connection: sa.Connection) -> float:
-    """Seconds since the epoch by the database's clock."""
-    return float(connection.scalar(_NOW[connection.dialect.name]) or 0.0)
 
 
 def take(

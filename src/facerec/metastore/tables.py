@@ -171,6 +171,20 @@ leases = sa.Table(
     sa.Column("deadline", sa.Double, nullable=False),
 )
 
+# What is remembered for minutes; `facerec.sessions` writes it.
+session_entries = sa.Table(
+    "session_entries",
+    metadata,
+    sa.Column("kind", _name(64), primary_key=True),
+    sa.Column("key", _name(255), primary_key=True),
+    # Another one with each change.
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("value", SealedBytes, nullable=False),
+    # By the database's clock.
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Index(None, "expires_at"),
+)
+
 model_migrations = sa.Table(
     "model_migrations",
     metadata,

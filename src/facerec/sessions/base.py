@@ -10,6 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from facerec.errors import QuotaExceeded
+
+MOST_BYTES = 1024 * 1024
+"""Most bytes of a value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -23,7 +28,7 @@ class SessionStore(Protocol):
     """Safe to call from many threads and processes. All methods raise SessionStoreUnavailable: try again."""
 
     def put(self, kind: str, key: str, value: bytes, *, seconds: float) -> None:
-        """Keep a value for `seconds`, in place of any that is there. At most 1 MiB."""
+        """Keep a value for `seconds`, in place of any that is there. Raises QuotaExceeded over MOST_BYTES."""
 
     def get(self, kind: str, key: str) -> bytes | None:
         """The value; None where there is none, or none any more."""
@@ -32,7 +37,7 @@ class SessionStore(Protocol):
         """Change an entry by what it is now; the new value.
 
         Of two who change at once neither is lost: `decide` may be called again with what the other one left,
-        so it has no other effects.
+        so it has no other effects. Raises QuotaExceeded over MOST_BYTES.
         """
 
     def delete(self, kind: str, key: str) -> bool:
@@ -52,3 +57,9 @@ class SessionStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def check_size(value: bytes) -> None:
+    """Raise QuotaExceeded for a value of more than MOST_BYTES."""
+    if len(value) > MOST_BYTES:
+        raise QuotaExceeded(f"{len(value)} bytes are more than a session holds; the limit is {MOST_BYTES}")

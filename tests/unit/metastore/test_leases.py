@@ -9,6 +9,7 @@ import pytest
 
 from facerec.config import read_settings
 from facerec.db import Database
+from facerec.db.clock import database_time
 from facerec.metastore import leases, open_metastore
 from facerec.metastore.leases import Lease
 
@@ -59,8 +60,8 @@ def test_leases_of_two_names_do_not_meet(database: Database) -> None:
 
 def test_the_databases_clock_is_the_worlds(database: Database) -> None:
     with database.read() as connection:
-        first = leases.database_time(connection)
-        second = leases.database_time(connection)
+        first = database_time(connection)
+        second = database_time(connection)
     assert START - 3e8 < first <= second < first + 60
 
 
@@ -118,7 +119,7 @@ def test_of_several_processes_one_has_the_lease_and_a_killed_ones_runs_out(
     mine = Lease(database, "work", seconds=60)
     assert not mine.take()
     with database.write() as connection:
-        now = leases.database_time(connection)
+        now = database_time(connection)
         assert leases.find(connection, "work", now=now) is not None
         assert leases.take(connection, "work", mine.holder, 60, now=now + 601)
     assert mine.take()

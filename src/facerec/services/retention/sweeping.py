@@ -13,6 +13,7 @@ from facerec.metastore.leases import Lease
 from facerec.services.collections import remove_deleted
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.removal import remove_faces
+from facerec.sessions.embedded import remove_expired
 from facerec.vectors.base import VectorStore
 
 LEASE = "retention"
@@ -40,6 +41,7 @@ class Swept:
     tombstones: int = 0
     tokens: int = 0
     leases: int = 0
+    sessions: int = 0
 
 
 class LostLeaseError(Exception):
@@ -102,6 +104,7 @@ class Sweeper:
                     swept,
                     tokens=tokens.remove_expired(connection, self._lifetimes.clock()),
                     leases=leases.remove_run_out(connection),
+                    sessions=remove_expired(connection),
                 )
             if self._lifetimes.clock() - self._looked_at_removals >= TOMBSTONES_SECONDS:
                 self._looked_at_removals = self._lifetimes.clock()
@@ -123,7 +126,8 @@ class Sweeper:
             now = self._lifetimes.clock()
             answers = tokens.remove_expired(connection, now)
             run_out = leases.remove_run_out(connection)
-        return Swept(faces_removed, self._forget_removals(_always), answers, run_out)
+            ended = remove_expired(connection)
+        return Swept(faces_removed, self._forget_removals(_always), answers, run_out, ended)
 
     def _with_past(self) -> list[CollectionKey]:
         with self._database.read() as connection:
