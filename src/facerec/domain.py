@@ -108,6 +108,26 @@ class UrlImage:
 ImageReference = InlineImage | S3Image | LocalImage | UrlImage
 
 
+# --- what is known of a video ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoMetadata:
+    """What a video is, as its container tells. width, height: of its upright frames, in pixels."""
+
+    codec: str
+    """FFmpeg's name of the decoder, such as h264."""
+    duration_millis: int
+    """0 where the container does not tell."""
+    format: str
+    frame_rate: float
+    """Frames a second; 0.0 where the container does not tell."""
+    width: int
+    height: int
+    full_range: bool
+    """Whether luminance is 0 to 255, and not 16 to 235."""
+
+
 # --- what an engine sees in an image ---------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   └── ModelMismatch         vectors of two embedding contracts would meet
     ├── InvalidImage              bytes that are not a readable image
     ├── ImageTooLarge             more bytes or pixels than the limit
+    ├── InvalidVideo              a file that is no readable video
+    ├── VideoTooLarge             more bytes, pixels or seconds of video than the limit
     ├── InvalidS3Object           the S3 object cannot be had
     ├── InvalidImageUrl           the image behind a web address may not, or can not, be had
     ├── InvalidPaginationToken    a token that was not given out for this listing
@@ -18,6 +20,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   └── ModelSwitched         the collection got another model while the request was at work
     ├── IdempotencyMismatch       a client token reused with other parameters
     ├── QuotaExceeded             a fixed limit of the service is reached
+    ├── TooManyJobs               as many jobs are open as may be
     ├── Overloaded                the queue is full: try again
     ├── Cancelled                 the caller has gone
     ├── AccessDenied              the caller may not do this
@@ -75,6 +78,14 @@ class ImageTooLarge(FacerecError):
     """Image size is too large"""
 
 
+class InvalidVideo(FacerecError):
+    """The file is no video that can be read."""
+
+
+class VideoTooLarge(FacerecError):
+    """The video is larger than the limit."""
+
+
 class InvalidS3Object(FacerecError):
     """Unable to get object metadata from S3. Check object key, region and/or access permissions."""
 
@@ -109,6 +120,10 @@ class IdempotencyMismatch(FacerecError):
 
 class QuotaExceeded(FacerecError):
     """A limit of the service is reached."""
+
+
+class TooManyJobs(FacerecError):
+    """As many jobs are open as may be: wait until one of them has ended."""
 
 
 class Overloaded(FacerecError):

@@ -7,7 +7,7 @@ down, the centre of the first pixel at (0, 0). Images are (height, width, 3) uin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -181,6 +181,12 @@ class Engine(Protocol):
 
     def decode(self, data: bytes) -> Picture:
         """Decode an image within the limits, upright."""
+
+    def frame(self, take: Callable[[], Picture | None], nbytes: int) -> Picture | None:
+        """The picture that `take` makes, counted as one that is decoded here: a frame of a video.
+
+        nbytes: what it takes in memory. Waits for its turn and is never refused; None where `take` has none.
+        """
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """Faces of the picture, largest box first, at most the configured number, with the attributes asked

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -208,6 +208,11 @@ class FakeEngine:
         """Decode as the real engine does, with its limits and errors."""
         self._check()
         return decode(data, max_pixels=self._max_pixels)
+
+    def frame(self, take: Callable[[], Picture | None], nbytes: int) -> Picture | None:
+        """What `take` makes."""
+        self._check()
+        return take()
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """The drawn faces, largest first; an image without one gives an empty list."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -56,6 +57,7 @@ DETAIL = 1.5
 """Longer side of a picture as it is decoded at first, by that of what the detector looks at, at least. It
 spares most photographs of one or two people the second decoding, and costs a fifth of the first."""
 
+P = TypeVar("P", Picture, "Picture | None")
 
 Seen = tuple[Pixels, int]
 """A picture's pixels, and how many times it is shrunk."""
@@ -141,15 +143,16 @@ class PackEngine:
         """
         with self._call(admit=True):
             header = accepted_header(data, max_pixels=self._limits.max_pixels)
-            claim = self._budget.enter(decoded_bytes(header))
-            try:
-                with self._slot():
-                    picture = decode_pixels(header, needed_side=math.ceil(self._first_side))
-            except BaseException:
-                self._budget.leave(claim)
-                raise
-            self._budget.keep(claim, picture)
-            return picture
+            return self._admitted(
+                decoded_bytes(header),
+                lambda: decode_pixels(header, needed_side=math.ceil(self._first_side)),
+            )
+
+    def frame(self, take: Callable[[], Picture | None], nbytes: int) -> Picture | None:
+        """See `Engine.frame`. Whoever looks at a video was admitted with it: frames wait, and are not
+        refused."""
+        with self._call():
+            return self._admitted(nbytes, take)
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """Faces of the picture, largest box first, at most `max_faces`, with the attributes asked for."""
@@ -188,6 +191,21 @@ class PackEngine:
             self._closed = True
         if self._batcher is not None:
             self._batcher.close()
+
+    def _admitted(self, nbytes: int, make: Callable[[], P]) -> P:
+        """The picture that `make` makes (or None), in a worker's slot and with room for `nbytes`."""
+        claim = self._budget.enter(nbytes)
+        try:
+            with self._slot():
+                picture = make()
+        except BaseException:
+            self._budget.leave(claim)
+            raise
+        if picture is None:
+            self._budget.leave(claim)
+        else:
+            self._budget.keep(claim, picture)
+        return picture
 
     @contextmanager
     def _call(self, *, admit: bool = False) -> Iterator[None]:

@@ -95,6 +95,32 @@ class _KnownPicture(Picture):
         return self.decoded.reduced(most)
 
 
+class _PassingPicture(Picture):
+    """A picture that nothing is remembered of: `own` is the engine's."""
+
+    def __init__(self, own: Picture) -> None:
+        self.own = own
+
+    @property
+    def pixels(self) -> Pixels:
+        """See `Picture.pixels`."""
+        return self.own.pixels
+
+    @property
+    def width(self) -> int:
+        """See `Picture.width`."""
+        return self.own.width
+
+    @property
+    def height(self) -> int:
+        """See `Picture.height`."""
+        return self.own.height
+
+    def reduced(self, most: float) -> tuple[Pixels, int]:
+        """See `Picture.reduced`."""
+        return self.own.reduced(most)
+
+
 class RememberingEngine:
     """Implements `Engine` over another one. Safe to call from many threads."""
 
@@ -146,8 +172,15 @@ class RememberingEngine:
                 self._images.move_to_end(key)
         return _KnownPicture(self._engine, data, key, seen)
 
+    def frame(self, take: Callable[[], Picture | None], nbytes: int) -> Picture | None:
+        """See `Engine.frame`; nothing is remembered of frames, which do not come again."""
+        picture = self._engine.frame(take, nbytes)
+        return None if picture is None else _PassingPicture(picture)
+
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """See `Engine.detect`."""
+        if isinstance(picture, _PassingPicture):
+            return self._engine.detect(picture.own, attributes)
         known = _known(picture)
         with self._lock:
             faces = known.seen.faces.get(attributes)
@@ -161,6 +194,8 @@ class RememberingEngine:
 
     def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
         """See `Engine.embed`; those faces alone are embedded that were not before."""
+        if isinstance(picture, _PassingPicture):
+            return self._engine.embed(picture.own, faces)
         known = _known(picture)
         ids = [(face.box.tobytes(), face.landmarks.tobytes(), face.shrink) for face in faces]
         with self._lock:

@@ -14,7 +14,7 @@ from facerec.domain import AgeRange, Attributes, EmbeddingContract, Gender
 from facerec.engine.base import Detections, Engine, Floats, FoundFace, LandmarkLayout, Picture, Pixels
 from facerec.engine.calibration import Knots
 from facerec.engine.pipeline import ALL_ATTRIBUTES, Limits, PackEngine, Parts
-from facerec.errors import Cancelled, FacerecError, InvalidImage, Overloaded
+from facerec.errors import Cancelled, FacerecError, InvalidImage, InvalidVideo, Overloaded
 from facerec.observability import RequestContext, request_context
 
 WAIT = 20
@@ -345,3 +345,24 @@ def test_a_closed_engine_refuses_and_leaves_no_thread(shares_runs: bool) -> None
         with pytest.raises(FacerecError, match="closed"):
             call()
     assert set(threading.enumerate()) == before
+
+
+def test_a_frame_of_a_video_waits_for_room_and_is_not_refused() -> None:
+    with engine(limits=replace(LIMITS, max_queue=1, max_decoded_bytes=1000)) as one:
+        assert one.frame(lambda: None, 900) is None, "the video has ended: its room is given back"
+        kept = [one.frame(lambda: Picture(np.zeros((10, 10, 3), np.uint8)), 900)]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(one.frame, lambda: PICTURE, 900)
+            assert not waiting.done()
+            kept.clear()
+            assert waiting.result(WAIT) is PICTURE
+
+
+def test_a_frame_that_can_not_be_decoded_gives_its_room_back() -> None:
+    def broken() -> Picture:
+        raise InvalidVideo
+
+    with engine(limits=replace(LIMITS, max_decoded_bytes=1000)) as one:
+        for _ in range(3):
+            with pytest.raises(InvalidVideo):
+                one.frame(broken, 900)

@@ -53,3 +53,14 @@ def test_an_image_is_forgotten_by_its_id() -> None:
     assert engine.counts.images == 1
     look(engine, draw("ben"))
     assert engine.counts.hits == 1
+
+
+def test_frames_pass_and_are_not_remembered() -> None:
+    engine = RememberingEngine(FakeEngine(), max_bytes=1 << 20)
+    frame = engine.frame(lambda: FakeEngine().decode(draw("ann")), 1000)
+    assert frame is not None
+    faces = engine.detect(frame)
+    assert len(faces) == len(engine.embed(frame, faces)) == 1
+    assert (frame.width, frame.height, *frame.pixels.shape, frame.reduced(2)[1]) == (640, 480, 480, 640, 3, 1)
+    assert engine.counts.images == 0
+    assert engine.frame(lambda: None, 1000) is None

@@ -62,6 +62,9 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.ModelMismatch: WireError("InvalidParameterException", 400),
         errors.InvalidImage: WireError("InvalidImageFormatException", 400),
         errors.ImageTooLarge: WireError("ImageTooLargeException", 400),
+        # A job that meets such a video fails; no operation answers with it.
+        errors.InvalidVideo: WireError("InvalidParameterException", 400),
+        errors.VideoTooLarge: WireError("VideoTooLargeException", 400),
         errors.InvalidS3Object: WireError("InvalidS3ObjectException", 400),
         errors.InvalidImageUrl: WireError("InvalidParameterException", 400),
         errors.InvalidPaginationToken: WireError("InvalidPaginationTokenException", 400),
@@ -71,6 +74,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.ModelSwitched: WireError("ConflictException", 400),
         errors.IdempotencyMismatch: WireError("IdempotentParameterMismatchException", 400),
         errors.QuotaExceeded: WireError("ServiceQuotaExceededException", 400),
+        errors.TooManyJobs: WireError("LimitExceededException", 400),
         # AWS clients retry this one with growing pauses; a 429 they would not understand.
         errors.Overloaded: WireError("ProvisionedThroughputExceededException", 400),
         errors.Cancelled: INTERNAL,
