@@ -49,6 +49,35 @@ class Reason(StrEnum):
     LOW_FACE_QUALITY = "LOW_FACE_QUALITY"
 
 
+class Review(StrEnum):
+    """How strictly the pictures that a person is enrolled from are looked at."""
+
+    OFF = "off"
+    """A face is enough, the largest one."""
+    STANDARD = "standard"
+    STRICT = "strict"
+
+
+class Fault(StrEnum):
+    """What is wrong with a picture that a person is to be enrolled from."""
+
+    TOO_SMALL = "TOO_SMALL"
+    CUT_OFF = "CUT_OFF"
+    BLURRED = "BLURRED"
+    TOO_DARK = "TOO_DARK"
+    TOO_BRIGHT = "TOO_BRIGHT"
+    LOW_CONTRAST = "LOW_CONTRAST"
+    UNEVEN_LIGHT = "UNEVEN_LIGHT"
+    TURNED_ASIDE = "TURNED_ASIDE"
+    TURNED_UP_OR_DOWN = "TURNED_UP_OR_DOWN"
+    TILTED = "TILTED"
+    ON_ITS_SIDE = "ON_ITS_SIDE"
+    EYES_COVERED = "EYES_COVERED"
+    MOUTH_COVERED = "MOUTH_COVERED"
+    LOW_CONFIDENCE = "LOW_CONFIDENCE"
+    LOW_SCORE = "LOW_SCORE"
+
+
 class AssociationFailure(StrEnum):
     """Why a face was not associated with, disassociated from, or deleted because of, a user."""
 
@@ -174,6 +203,28 @@ class Quality:
 
     brightness: float
     sharpness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portrait:
+    """How a picture of a face does as a portrait, beside its pose and `Quality` (see `engine.portrait`)."""
+
+    inside: float
+    """Share of the face's box that lies within the image, 0..1."""
+    contrast: float
+    """Spread of light and dark over the face, 0..100; fog and flat overexposure leave little."""
+    evenness: float
+    """Lightness of the darker half of the face in per cent of the lighter one's."""
+    eyes_covered: float
+    """How much darker the eyes are than the skin below them, 0..100: high behind dark glasses."""
+    mouth_covered: float
+    """How far the colour around the mouth is from that of the brow, in per cent of how far that is from grey:
+    high behind a mask or a scarf."""
+    upright: float = 100.0
+    """How much surer, in points of 100, the detector is of the face as it is than of the best of its quarter
+    turns. Below 0: the picture lies on its side or upside down, and landmarks can not be trusted."""
+    score: float | None = None
+    """What the pack's quality network says, 0..100; None without one."""
 
 
 @dataclass(frozen=True, slots=True)

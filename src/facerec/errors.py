@@ -5,6 +5,9 @@ A class's docstring is its default message; `message` says what was wrong, where
     FacerecError
     ├── InvalidParameter          a value outside what the operation accepts
     │   ├── NoFaceInImage         an operation that needs a face got an image without one
+    │   ├── MultipleFaces         an operation on one face got an image with several
+    │   ├── PoorQuality           a picture that nobody should be known by
+    │   ├── ImagesDisagree        pictures of one enrolment that do not show one person
     │   ├── FaceNotInCollection   a face id that the collection does not hold
     │   └── ModelMismatch         vectors of two embedding contracts would meet
     ├── InvalidImage              bytes that are not a readable image
@@ -15,8 +18,12 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── InvalidImageUrl           the image behind a web address may not, or can not, be had
     ├── InvalidPaginationToken    a token that was not given out for this listing
     ├── NotFound                  a collection, user, key or pack that does not exist
+    │   ├── PersonNotFound        nobody is enrolled under that id
+    │   └── SessionNotFound       a registration session that is over, or never was
     ├── AlreadyExists             a collection, user or key that exists
     ├── Conflict                  the state of the thing forbids the change
+    │   ├── AlreadyEnrolled       the face is that of somebody who is enrolled under another id
+    │   ├── VersionConflict       the thing was changed since it was read
     │   └── ModelSwitched         the collection got another model while the request was at work
     ├── IdempotencyMismatch       a client token reused with other parameters
     ├── QuotaExceeded             a fixed limit of the service is reached
@@ -62,6 +69,18 @@ class NoFaceInImage(InvalidParameter):
     """There are no faces in the image. Should be at least 1."""
 
 
+class MultipleFaces(InvalidParameter):
+    """There are several faces in the image, and none of them is clearly the one that is meant."""
+
+
+class PoorQuality(InvalidParameter):
+    """The picture of the face is not good enough to know somebody by."""
+
+
+class ImagesDisagree(InvalidParameter):
+    """The pictures do not show one and the same person."""
+
+
 class FaceNotInCollection(InvalidParameter):
     """faceId was not found in the collection."""
 
@@ -102,12 +121,28 @@ class NotFound(FacerecError):
     """The resource does not exist."""
 
 
+class PersonNotFound(NotFound):
+    """Nobody is enrolled under this id."""
+
+
+class SessionNotFound(NotFound):
+    """There is no such registration session, or its time is over."""
+
+
 class AlreadyExists(FacerecError):
     """The resource already exists."""
 
 
 class Conflict(FacerecError):
     """The state of the resource forbids this change."""
+
+
+class AlreadyEnrolled(Conflict):
+    """The face is that of somebody who is enrolled under another id."""
+
+
+class VersionConflict(Conflict):
+    """It was changed since you read it."""
 
 
 class ModelSwitched(Conflict):

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facerec.domain import Attributes, DetectedFace, EmbeddingContract
+from facerec.domain import Attributes, DetectedFace, EmbeddingContract, Portrait
 
 Pixels = NDArray[np.uint8]
 """(height, width, 3) uint8, RGB."""
@@ -98,6 +98,13 @@ class DenseLandmarker(Protocol):
 
     def locate(self, image: Pixels, boxes: Floats) -> Floats:
         """Points (N, P, 2) float32 x, y in pixels for boxes (N, 4)."""
+
+
+class QualityModel(Protocol):
+    """Says how well a picture of a face serves recognition."""
+
+    def score(self, image: Pixels, landmarks: Floats) -> float:
+        """Quality 0..1 of the face with landmarks (5, 2) in pixels, layout FIVE."""
 
 
 class Session(Protocol):
@@ -198,6 +205,9 @@ class Engine(Protocol):
     def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
         """Unit embeddings (N, dimension) float32 of the given faces, centred by the pack's mean where it has
         one."""
+
+    def examine(self, picture: Picture, faces: Sequence[FoundFace]) -> list[Portrait]:
+        """How the given faces do as portraits; with a score where the pack has a quality network."""
 
     def close(self) -> None:
         """Stop the threads and free the networks."""

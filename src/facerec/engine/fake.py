@@ -26,6 +26,7 @@ from facerec.domain import (
     EmbeddingContract,
     Gender,
     Landmark,
+    Portrait,
     Pose,
     Quality,
 )
@@ -235,6 +236,14 @@ class FakeEngine:
             vector = own + 0.2 * noise
             embeddings[row] = vector / np.linalg.norm(vector)
         return embeddings
+
+    def examine(self, picture: Picture, faces: Sequence[FoundFace]) -> list[Portrait]:
+        """Faultless portraits: what a drawn face can lack, `detect` tells."""
+        self._check()
+        return [
+            Portrait(inside=1.0, contrast=50.0, evenness=95.0, eyes_covered=0.0, mouth_covered=0.0)
+            for _ in faces
+        ]
 
     def close(self) -> None:
         """Refuse further calls."""

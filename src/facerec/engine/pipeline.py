@@ -21,7 +21,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from facerec.domain import Attributes, BoundingBox, DetectedFace, EmbeddingContract, Landmark
+from facerec.domain import Attributes, BoundingBox, DetectedFace, EmbeddingContract, Landmark, Portrait
 from facerec.engine.admission import PictureBudget
 from facerec.engine.base import (
     Aligner,
@@ -35,9 +35,11 @@ from facerec.engine.base import (
     LandmarkLayout,
     Picture,
     Pixels,
+    QualityModel,
     Recognizer,
 )
 from facerec.engine.decoding import accepted_header, decode_pixels, decoded_bytes
+from facerec.engine.portrait import examine, uprightness
 from facerec.engine.pose import estimate_pose, name_points
 from facerec.engine.quality import assess
 from facerec.engine.runtime.batching import Batcher
@@ -82,6 +84,8 @@ class Parts:
     """Whether faces of several callers share a run of the recogniser, by which a graphics card gains."""
     attribute_models: tuple[AttributeModel, ...] = ()
     dense_landmarker: DenseLandmarker | None = None
+    quality_model: QualityModel | None = None
+    """Takes landmarks of layout FIVE."""
 
     @property
     def layout(self) -> LandmarkLayout:
@@ -184,6 +188,11 @@ class PackEngine:
                 if self._batcher is None:
                     return _unit(self._parts.recognizer.embed(crops), self._parts.centre)
             return _unit(np.stack(self._batcher.call(list(crops))), self._parts.centre)
+
+    def examine(self, picture: Picture, faces: Sequence[FoundFace]) -> list[Portrait]:
+        """How the given faces do as portraits, each looked at in the size that was chosen for it."""
+        with self._call(), self._slot():
+            return [self._portrait(picture, found) for found in faces]
 
     def close(self) -> None:
         """Refuse new work, and let what a batch runs finish. Closing twice is harmless."""
@@ -347,6 +356,17 @@ class PackEngine:
             attributes=attributes,
         )
         return FoundFace(face=face, box=box, landmarks=landmarks, shrink=shrink)
+
+    def _portrait(self, picture: Picture, found: FoundFace) -> Portrait:
+        """One face as a portrait."""
+        pixels, shrink = picture.reduced(found.shrink)
+        landmarks = _shrunk(found.landmarks, shrink)
+        model = self._parts.quality_model
+        return replace(
+            examine(pixels, found.face.box, landmarks, self._parts.layout),
+            upright=uprightness(self._parts.detector, pixels, _shrunk(found.box, shrink)),
+            score=None if model is None else 100.0 * model.score(pixels, landmarks),
+        )
 
     def _embed_batch(self, crops: Sequence[Pixels]) -> list[Floats]:
         """What the batcher runs: crops of any callers to raw embeddings."""

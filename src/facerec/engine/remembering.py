@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from facerec.domain import EmbeddingContract
+from facerec.domain import EmbeddingContract, Portrait
 from facerec.engine.base import Calibration, Engine, Floats, FoundFace, Picture, Pixels
 from facerec.engine.image_ids import image_id_of
 from facerec.observability import current_request
@@ -209,6 +209,10 @@ class RememberingEngine:
         with self._lock:
             rows = [known.seen.embeddings[face_id] for face_id in ids]
         return np.stack(rows) if rows else np.empty((0, self.contract.dimension), np.float32)
+
+    def examine(self, picture: Picture, faces: Sequence[FoundFace]) -> list[Portrait]:
+        """See `Engine.examine`; not remembered: a picture is enrolled once."""
+        return self._engine.examine(_known(picture).decoded, faces)
 
     def forget(self, image_ids: Iterable[str]) -> None:
         """Forget what was found in these images, of which a face has been deleted."""

@@ -39,6 +39,7 @@ from facerec.engine.packs.networks import (
 )
 from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
 from facerec.engine.pipeline import Limits, PackEngine, Parts
+from facerec.engine.quality_network import open_quality_network
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.precision import NetworkUse
@@ -154,6 +155,11 @@ def load_parts(manifest: PackManifest, settings: Settings, networks: NetworkOpen
         shares_runs=on_card,
         attribute_models=attribute_models,
         dense_landmarker=dense,
+        quality_model=(
+            open_quality_network(manifest.quality.file, runtime=settings.runtime, threads=1)
+            if manifest.quality
+            else None
+        ),
     )
 
 

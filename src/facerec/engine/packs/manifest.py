@@ -70,6 +70,14 @@ class AttributeSpec:
     file: Path
 
 
+@dataclass(frozen=True, slots=True)
+class QualitySpec:
+    """A network that scores how well a picture of a face serves recognition."""
+
+    kind: str
+    file: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackManifest:
     """A model pack, every file of it present."""
@@ -89,6 +97,7 @@ class PackManifest:
     calibration: Knots
     calibration_source: str
     """How the calibration came about; begins with "estimated" where it was not measured."""
+    quality: QualitySpec | None = None
 
     def contract(self, dimension: int) -> EmbeddingContract:
         """The contract of this pack's embeddings of `dimension` numbers.
@@ -276,6 +285,7 @@ def _pack(root: _Table, folder: Path) -> PackManifest:
     source = calibration.text("source", "how the knots were found, or 'estimated: ...'")
     calibration.close()
     landmarker = root.optional_table("landmarker")
+    quality = root.optional_table("quality")
     manifest = PackManifest(
         name=name,
         model_version=model_version,
@@ -289,6 +299,7 @@ def _pack(root: _Table, folder: Path) -> PackManifest:
         attributes=tuple(_attribute(table, folder) for table in root.tables("attributes")),
         calibration=knots,
         calibration_source=source,
+        quality=_quality(quality, folder) if quality else None,
     )
     root.close()
     _check_layout(manifest, root)
@@ -303,6 +314,10 @@ def _check_layout(manifest: PackManifest, root: _Table) -> None:
     if not from_dlib and manifest.landmarker is not None:
         raise root.error(
             "[landmarker]", f"is not accepted: the detector {manifest.detector.kind} gives landmarks itself"
+        )
+    if from_dlib and manifest.quality is not None:
+        raise root.error(
+            "[quality]", "is not accepted: a quality network takes the eyes, nose and mouth that mmod lacks"
         )
     fitting = "dlib" if from_dlib else "arcface"
     if manifest.alignment.kind != fitting:
@@ -366,6 +381,14 @@ def _attribute(table: _Table, folder: Path) -> AttributeSpec:
     spec = AttributeSpec(
         kind=table.choice("kind", "genderage", "2d106", "1k3d68"), file=table.file("file", folder)
     )
+    table.digest(spec.file)
+    table.close()
+    return spec
+
+
+def _quality(table: _Table, folder: Path) -> QualitySpec:
+    """Table [quality]."""
+    spec = QualitySpec(kind=table.choice("kind", "ediffiqa"), file=table.file("file", folder))
     table.digest(spec.file)
     table.close()
     return spec

@@ -45,7 +45,7 @@ source = "estimated: for this test"
 
 def write(folder: Path, text: str = TEXT) -> Path:
     folder.mkdir(exist_ok=True)
-    for name in ("det.onnx", "rec.onnx", "genderage.onnx"):
+    for name in ("det.onnx", "rec.onnx", "genderage.onnx", "quality.onnx"):
         (folder / name).write_bytes(name.encode())
     (folder / "pack.toml").write_text(text)
     return folder
@@ -131,7 +131,12 @@ def test_symbolic_links_are_followed(tmp_path: Path) -> None:
         ("knots = [[-1, 0], [0.3, 80.0], [1.0, 100.0]]", "knots = [1, 2]", "[cosine, similarity] pairs"),
         ("source =", "sauce =", "[calibration] source is missing"),
         ("[calibration]", "[calibrations]", "calibration is missing"),
-        ("[[attributes]]", "[liveness]", "liveness is not known"),
+        ("[[attributes]]", "[likeness]", "likeness is not known"),
+        (
+            "[calibration]",
+            '[quality]\nkind = "looks"\nfile = "quality.onnx"\n[calibration]',
+            "one of ediffiqa",
+        ),
     ],
 )
 def test_mistakes_name_the_file_the_key_and_the_remedy(
@@ -141,6 +146,14 @@ def test_mistakes_name_the_file_the_key_and_the_remedy(
         changed(tmp_path, old, new)
     assert str(tmp_path / "pack" / "pack.toml") in caught.value.message
     assert message in caught.value.message
+
+
+def test_a_quality_network_is_a_part(tmp_path: Path) -> None:
+    manifest = changed(
+        tmp_path, "[calibration]", '[quality]\nkind = "ediffiqa"\nfile = "quality.onnx"\n[calibration]'
+    )
+    assert manifest.quality is not None
+    assert manifest.quality.file.name == "quality.onnx"
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
