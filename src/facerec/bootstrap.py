@@ -25,7 +25,10 @@ from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.keys import KeyService
+from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
+from facerec.services.registry.identifying import Rule
+from facerec.services.registry.service import RegistryPolicy, RegistryService
 from facerec.services.retention.cleaning import Cleaner
 from facerec.services.retention.ends import EndService
 from facerec.services.retention.forgetting import ForgettingService
@@ -52,6 +55,7 @@ class Service:
     collections: CollectionService
     faces: FaceService
     people: PeopleService
+    registry: RegistryService
     analysis: AnalysisService
     keys: KeyService
     sweeper: Sweeper
@@ -127,6 +131,9 @@ def open_service(
         sweeper = Sweeper(database, vectors, lifetimes, forget_images=forget_images)
         if background and settings.sweep_seconds:
             stack.callback(_upkeep(sweeper, forgetful, settings.sweep_seconds).close)
+        people = PeopleService(
+            database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
+        )
         yield Service(
             settings=settings,
             engine=engine,
@@ -137,8 +144,16 @@ def open_service(
             faces=FaceService(
                 database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
             ),
-            people=PeopleService(
-                database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
+            people=people,
+            registry=RegistryService(
+                database,
+                engines,
+                images,
+                people,
+                UserMatcher(database, vectors, lifetimes, settings.user_matching),
+                registry_policy(settings),
+                lifetimes=lifetimes,
+                forget_images=forget_images,
             ),
             analysis=AnalysisService(engine, images),
             keys=open_keys(settings, database),
@@ -202,6 +217,16 @@ def open_cleaner(settings: Settings) -> Iterator[Cleaner]:
                 stale_files, settings.data_dir / "vectors", feed, settings.index_snapshot
             ),
         )
+
+
+def registry_policy(settings: Settings) -> RegistryPolicy:
+    """How the registry of the settings decides."""
+    return RegistryPolicy(
+        collection=settings.registry_collection,
+        review=settings.enrolment_review,
+        rule=Rule(settings.similarity_threshold, settings.registry_margin),
+        max_images=settings.max_images_per_registration,
+    )
 
 
 def _upkeep(sweeper: Sweeper, forgetful: Sequence[RememberingEngine], pause: float) -> Background:

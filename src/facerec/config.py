@@ -13,10 +13,13 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facerec.domain import FOREVER
+from facerec.domain import FOREVER, Review
 from facerec.errors import ConfigurationError
 
 MEBIBYTE = 1024 * 1024
+
+COSINES_UP_TO = 1.0
+"""A threshold up to this is a cosine; above it a similarity of Rekognition's scale, 0 to 100."""
 
 
 def _cores() -> int:
@@ -296,6 +299,51 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_USER_MATCHING",
         description="What stands for a user in searches: average, the mean of its faces' embeddings, or "
         "best, the best of its faces.",
+    )
+
+    # --- the registry of persons
+    registry_collection: str = Field(
+        "persons",
+        pattern=r"^[a-zA-Z0-9_.\-]{1,255}$",
+        validation_alias="FACEREC_REGISTRY_COLLECTION",
+        description="Collection whose users are the persons of the registry; made at first use.",
+    )
+    enrolment_review: Review = Field(
+        Review.STANDARD,
+        validation_alias="FACEREC_ENROLMENT_REVIEW",
+        description="How strictly pictures that persons are enrolled from are looked at: off (a face is "
+        "enough), standard or strict (docs/people.md). A request may ask for another one.",
+    )
+    similarity_threshold: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        validation_alias="SIMILARITY_THRESHOLD",
+        description="Least similarity at which a face is somebody of the registry: above 1 on Rekognition's "
+        "scale of 0 to 100, up to 1 as the cosine of the embeddings. Default: so high that of 2000 strangers "
+        "one is taken for somebody, however many are enrolled.",
+    )
+    registry_margin: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        validation_alias="FACEREC_REGISTRY_MARGIN",
+        description="Least lead, as a difference of cosines, that the most similar person has over the next "
+        "one: with less the answer is unknown.",
+    )
+    max_images_per_registration: int = Field(
+        10,
+        ge=1,
+        le=100,
+        validation_alias="MAX_IMAGES_PER_REGISTRATION",
+        description="Most images of a registration, of an update, or of a registration session.",
+    )
+    registration_seconds: int = Field(
+        1200,
+        ge=60,
+        le=86_400,
+        validation_alias="FACEREC_REGISTRATION_SECONDS",
+        description="How long a registration session stays open after its last frame.",
     )
 
     # --- embeddings at rest

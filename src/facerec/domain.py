@@ -351,6 +351,8 @@ class Face:
     """Seconds since the epoch."""
     expires_at: int | None = None
     """The face's own end, in seconds since the epoch; None: by its collection's time to live."""
+    quality: int | None = None
+    """How good the picture was that a person was enrolled from, 0..100; None: it was not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,6 +371,8 @@ class NewFace:
     """Seconds since the epoch; None: the moment in which it is written."""
     expires_at: int | None = None
     """As in `Face`."""
+    quality: int | None = None
+    """As in `Face`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,6 +383,13 @@ class User:
     user_id: str
     status: UserStatus
     face_count: int
+    metadata: str | None = None
+    """What an application keeps with the person: a JSON object; None: nothing."""
+    created_at: float | None = None
+    """Seconds since the epoch, as `updated_at`; None for users made before this was kept."""
+    updated_at: float | None = None
+    version: int = 0
+    """Rises with every change of its faces or metadata; 0 without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── PersonNotFound        nobody is enrolled under that id
     │   └── SessionNotFound       a registration session that is over, or never was
     ├── AlreadyExists             a collection, user or key that exists
+    │   └── PersonExists          somebody is enrolled under that id already
     ├── Conflict                  the state of the thing forbids the change
     │   ├── AlreadyEnrolled       the face is that of somebody who is enrolled under another id
     │   ├── VersionConflict       the thing was changed since it was read
@@ -131,6 +132,10 @@ class SessionNotFound(NotFound):
 
 class AlreadyExists(FacerecError):
     """The resource already exists."""
+
+
+class PersonExists(AlreadyExists):
+    """Somebody is enrolled under this id already."""
 
 
 class Conflict(FacerecError):

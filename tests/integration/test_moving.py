@@ -226,6 +226,7 @@ def random_faces(chance: np.random.Generator, count: int) -> FaceRows:
         sources=[None] * count,
         stored_at=[1_700_000_000] * count,
         expires_at=[None] * count,
+        qualities=[None] * count,
         scales=[embedding.scale for embedding in embeddings],
         codes=[embedding.codes for embedding in embeddings],
     )

@@ -30,6 +30,7 @@ _SELECT = sa.select(
     faces.c.source,
     faces.c.stored_at,
     faces.c.expires_at,
+    faces.c.quality,
 ).select_from(faces.outerjoin(users, faces.c.user_key == users.c.key))
 
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
@@ -79,6 +80,7 @@ def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewF
                 "source": face.source,
                 "stored_at": now if face.stored_at is None else face.stored_at,
                 "expires_at": face.expires_at,
+                "quality": face.quality,
             }
             for number, face in zip(numbers, new, strict=True)
         ],
@@ -277,7 +279,7 @@ def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -
     numbered = []
     for row in rows:
         key, number, face_id, image_id, external_image_id, box, confidence, user_id, *rest = row
-        source, stored_at, expires_at = rest
+        source, stored_at, expires_at, quality = rest
         left, top, width, height = _BOX.unpack(box)
         face = Face(
             key=RowKey(key),
@@ -291,6 +293,7 @@ def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -
             source=source,
             stored_at=stored_at,
             expires_at=expires_at,
+            quality=quality,
         )
         numbered.append((number, face))
     return numbered

@@ -194,6 +194,7 @@ def store(
                 source=face.source,
                 stored_at=face.stored_at,
                 expires_at=face.expires_at,
+                quality=face.quality,
             )
             for key, face in sorted(present.items())
         ],

@@ -70,6 +70,12 @@ users = sa.Table(
     # The aggregate of the user's faces; NULL while there are none.
     sa.Column("scale", sa.Double),
     sa.Column("codes", SealedBytes),
+    # What an application keeps with the person, as a JSON object; NULL: nothing.
+    sa.Column("metadata", sa.Text),
+    # NULL: made before these were kept. Every change of faces or metadata raises the version.
+    sa.Column("created_at", sa.Double),
+    sa.Column("updated_at", sa.Double),
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
     sa.UniqueConstraint("collection_key", "user_id"),
     sa.Index(None, "collection_key", "number"),
     sqlite_autoincrement=True,
@@ -90,6 +96,8 @@ faces = sa.Table(
     sa.Column("user_key", _Key, sa.ForeignKey("users.key")),
     sa.Column("scale", sa.Double, nullable=False),
     sa.Column("codes", SealedBytes, nullable=False),
+    # How good the picture was that a person was enrolled from, 0 to 100; NULL: it was not judged.
+    sa.Column("quality", sa.SmallInteger),
     # Where the image lies that the face was found in (s3://bucket/key), if the request named it.
     sa.Column("source", sa.String(255)),
     # Whole seconds since the epoch. The end is the face's own where there is one, else the collection's time

@@ -40,6 +40,8 @@ class FaceRows:
     """Whole seconds since the epoch, 0 where it is not known."""
     expires_at: Sequence[int | None]
     """Whole seconds since the epoch; None: no end of its own."""
+    qualities: Sequence[int | None]
+    """0..100; None: not judged."""
     scales: Sequence[float] = field(repr=False)
     codes: Sequence[bytes] = field(repr=False)
 
@@ -56,6 +58,12 @@ class UserRows:
     scales: Sequence[float | None] = field(repr=False)
     """None: a user without faces, and so without a vector."""
     codes: Sequence[bytes | None] = field(repr=False)
+    metadata: Sequence[str | None] = field(repr=False)
+    """JSON objects; None: nothing is kept with the user."""
+    created_at: Sequence[float | None]
+    """Seconds since the epoch, as `updated_at`; None: not known."""
+    updated_at: Sequence[float | None]
+    versions: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -92,7 +100,17 @@ def read_users(
     after = 0
     while True:
         query = (
-            sa.select(users.c.key, users.c.user_id, users.c.face_count, users.c.scale, users.c.codes)
+            sa.select(
+                users.c.key,
+                users.c.user_id,
+                users.c.face_count,
+                users.c.scale,
+                users.c.codes,
+                users.c.metadata,
+                users.c.created_at,
+                users.c.updated_at,
+                users.c.version,
+            )
             .where(users.c.collection_key == key, users.c.key > after)
             .order_by(users.c.key)
             .limit(step)
@@ -100,10 +118,21 @@ def read_users(
         rows = connection.execute(query).all()
         if not rows:
             return
-        keys, user_ids, face_counts, scales, codes = zip(*rows, strict=True)
+        keys, user_ids, face_counts, scales, codes, metadata, created, updated, versions = zip(
+            *rows, strict=True
+        )
         yield (
             list(keys),
-            UserRows(user_ids=user_ids, face_counts=face_counts, scales=scales, codes=codes),
+            UserRows(
+                user_ids=user_ids,
+                face_counts=face_counts,
+                scales=scales,
+                codes=codes,
+                metadata=metadata,
+                created_at=created,
+                updated_at=updated,
+                versions=versions,
+            ),
         )
         after = keys[-1]
 
@@ -123,6 +152,7 @@ def read_faces(connection: sa.Connection, key: CollectionKey, step: int) -> Iter
             faces.c.source,
             faces.c.stored_at,
             faces.c.expires_at,
+            faces.c.quality,
             faces.c.scale,
             faces.c.codes,
         )
@@ -136,7 +166,7 @@ def read_faces(connection: sa.Connection, key: CollectionKey, step: int) -> Iter
         if not rows:
             return
         numbers, face_ids, image_ids, external, boxes, confidences, *rest = zip(*rows, strict=True)
-        owners, sources, stored_at, expires_at, scales, codes = rest
+        owners, sources, stored_at, expires_at, qualities, scales, codes = rest
         yield FaceRows(
             face_ids=face_ids,
             image_ids=image_ids,
@@ -147,6 +177,7 @@ def read_faces(connection: sa.Connection, key: CollectionKey, step: int) -> Iter
             sources=sources,
             stored_at=stored_at,
             expires_at=expires_at,
+            qualities=qualities,
             scales=scales,
             codes=opened(connection.dialect, codes),
         )
@@ -223,9 +254,22 @@ def add_users(connection: sa.Connection, key: CollectionKey, rows: UserRows) -> 
             "face_count": face_count,
             "scale": scale,
             "codes": codes,
+            "metadata": metadata,
+            "created_at": created_at,
+            "updated_at": updated_at,
+            "version": version,
         }
-        for has_vector, user_id, face_count, scale, codes in zip(
-            active, rows.user_ids, rows.face_counts, rows.scales, rows.codes, strict=True
+        for has_vector, user_id, face_count, scale, codes, metadata, created_at, updated_at, version in zip(
+            active,
+            rows.user_ids,
+            rows.face_counts,
+            rows.scales,
+            rows.codes,
+            rows.metadata,
+            rows.created_at,
+            rows.updated_at,
+            rows.versions,
+            strict=True,
         )
     ]
     try:
@@ -252,6 +296,7 @@ def add_faces(connection: sa.Connection, key: CollectionKey, rows: FaceRows) -> 
         "source",
         "stored_at",
         "expires_at",
+        "quality",
         "scale",
         "codes",
     )
@@ -266,6 +311,7 @@ def add_faces(connection: sa.Connection, key: CollectionKey, rows: FaceRows) -> 
         rows.sources,
         rows.stored_at,
         rows.expires_at,
+        rows.qualities,
         rows.scales,
         rows.codes,
     )

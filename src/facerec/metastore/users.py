@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +20,27 @@ _OF_KEYS = sa.select(users).where(
 )
 
 
-def insert(connection: sa.Connection, collection: Collection, user_id: str) -> None:
-    """Make a user without faces. Raises Conflict when the id is taken."""
+def insert(
+    connection: sa.Connection, collection: Collection, user_id: str, *, metadata: str | None = None
+) -> None:
+    """Make a user without faces, of version 0. Raises Conflict when the id is taken.
+
+    metadata: a JSON object to keep with it.
+    """
     if _row(connection, collection, user_id) is not None:
         raise Conflict(f"The user id: {user_id} already exists in the collection: {collection.name}")
+    now = time.time()
     connection.execute(
-        users.insert().values(collection_key=collection.key, number=0, user_id=user_id, face_count=0)
+        users.insert().values(
+            collection_key=collection.key,
+            number=0,
+            user_id=user_id,
+            face_count=0,
+            created_at=now,
+            updated_at=now,
+            metadata=metadata,
+            version=0,
+        )
     )
     collections.count(connection, collection.key, users=1)
 
@@ -70,14 +86,44 @@ def set_aggregate(
     face_count: int,
     aggregate: QuantizedEmbedding | None,
 ) -> None:
-    """Give a user its number of faces and aggregate vector (None: no faces), under a new change number."""
+    """Give a user its number of faces and aggregate vector (None: no faces), under a new change number.
+
+    Its version rises.
+    """
     if aggregate is None:
         changes.remember_removal(connection, collection.key, EntityKind.USER, [user.key])
         values: dict[str, Any] = {"scale": None, "codes": None}
     else:
         (number,) = changes.take_numbers(connection, collection.key, 1)
         values = {"number": number, "scale": aggregate.scale, "codes": aggregate.codes}
-    connection.execute(users.update().where(users.c.key == user.key).values(face_count=face_count, **values))
+    connection.execute(
+        users.update()
+        .where(users.c.key == user.key)
+        .values(face_count=face_count, updated_at=time.time(), version=users.c.version + 1, **values)
+    )
+
+
+def set_metadata(connection: sa.Connection, user: User, metadata: str | None) -> None:
+    """Keep a JSON object with a user, in place of what was there (None: nothing). Its version rises."""
+    connection.execute(
+        users.update()
+        .where(users.c.key == user.key)
+        .values(metadata=metadata, updated_at=time.time(), version=users.c.version + 1)
+    )
+
+
+def copy_details(connection: sa.Connection, source: User, target: User) -> None:
+    """Give a user the metadata, times and version of another: of the one whose twin it is."""
+    connection.execute(
+        users.update()
+        .where(users.c.key == target.key)
+        .values(
+            metadata=source.metadata,
+            created_at=source.created_at,
+            updated_at=source.updated_at,
+            version=source.version,
+        )
+    )
 
 
 def delete(connection: sa.Connection, collection: Collection, user: User) -> None:
@@ -101,4 +147,8 @@ def _user(row: sa.Row[Any]) -> User:
         user_id=row.user_id,
         status=UserStatus.ACTIVE if row.face_count else UserStatus.CREATED,
         face_count=row.face_count,
+        metadata=row.metadata,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
     )

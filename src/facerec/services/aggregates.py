@@ -32,7 +32,8 @@ def mean_embedding(embeddings: Sequence[QuantizedEmbedding]) -> QuantizedEmbeddi
 
 
 def mirror_user(connection: Connection, target: Collection, user_id: str) -> None:
-    """Make the user of the collection's twin what the collection's own is: there or not, with its faces.
+    """Make the user of the collection's twin what the collection's own is: there or not, with its faces and
+    metadata.
 
     The aggregate is made of the twin's embeddings; faces that the twin has not are left out. A no-op where
     the collection has no twin.
@@ -55,3 +56,4 @@ def mirror_user(connection: Connection, target: Collection, user_id: str) -> Non
     faces.associate(connection, sorted(present - wanted), None)
     if wanted != present or len(wanted) != other.face_count:
         renew_aggregate(connection, twin, other)
+    users.copy_details(connection, own, other)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from facerec.domain import BoundingBox, DetectedFace, Fault, Portrait, QuantizedEmbedding, Review
 from facerec.engine.base import Engine, FoundFace, Picture
 from facerec.engine.image_ids import image_id_of
-from facerec.errors import MultipleFaces, NoFaceInImage
+from facerec.errors import MultipleFaces, NoFaceInImage, PoorQuality
 from facerec.services.selection import by_size
 from facerec.vectors.quantization import quantize_batch
 
-DOMINATES = 2.0
+DOMINATES = 1.5
 """Times that the largest face's box has the area of another one's, where it is clearly the one meant."""
 
 BEST_SIDE = 160.0
@@ -40,14 +40,21 @@ class Judgement:
     findings: tuple[Finding, ...]
     quality: float
 
+    @property
+    def refusal(self) -> PoorQuality | None:
+        """Why the picture is not taken, with what would be right; None where nothing was found wrong."""
+        if not self.findings:
+            return None
+        advice = "; ".join(dict.fromkeys(finding.advice for finding in self.findings))
+        return PoorQuality(f"The picture is not good enough to know somebody by: {advice}.")
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A face that somebody may be enrolled with, its picture judged."""
 
     image_id: str
-    found: FoundFace
-    portrait: Portrait
+    face: DetectedFace
     judgement: Judgement
     embedding: QuantizedEmbedding
 
@@ -222,9 +229,7 @@ def look(engine: Engine, data: bytes, review: Review) -> Candidate:
     found = choose_face(engine.detect(picture), review)
     (portrait,) = engine.examine(picture, [found])
     (embedding,) = quantize_batch(engine.embed(picture, [found]))
-    return Candidate(
-        image_id_of(data), found, portrait, judge(found.face, portrait, picture, review), embedding
-    )
+    return Candidate(image_id_of(data), found.face, judge(found.face, portrait, picture, review), embedding)
 
 
 def _rivals(other: BoundingBox, largest: BoundingBox) -> bool:

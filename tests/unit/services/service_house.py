@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facerec.config import UserMatching, read_settings
 from facerec.db import Database
-from facerec.domain import FOREVER, ImageReference, InlineImage
+from facerec.domain import FOREVER, ImageReference, InlineImage, Review
 from facerec.engine.fake import FakeEngine, FakeFace, draw
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
@@ -17,7 +17,10 @@ from facerec.services.analysis import AnalysisService
 from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
+from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
+from facerec.services.registry.identifying import Rule
+from facerec.services.registry.service import RegistryPolicy, RegistryService
 from facerec.services.retention.ends import EndService
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.sweeping import Sweeper
@@ -52,6 +55,7 @@ class House:
     collections: CollectionService
     faces: FaceService
     people: PeopleService
+    registry: RegistryService
     analysis: AnalysisService
     vectors: EmbeddedStore
     lifetimes: Lifetimes
@@ -75,13 +79,25 @@ def open_house(
     engines = Engines(engine, database, open_pack=open_fake)
     lifetimes = Lifetimes(default_ttl, clock)
     vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))
+    people = PeopleService(database, vectors, engines, images, lifetimes=lifetimes, matching=matching)
     yield House(
         database,
         engine,
         clock,
         CollectionService(database, vectors, engines, lifetimes=lifetimes),
         FaceService(database, vectors, engines, images, max_faces=max_faces, lifetimes=lifetimes),
-        PeopleService(database, vectors, engines, images, lifetimes=lifetimes, matching=matching),
+        people,
+        RegistryService(
+            database,
+            engines,
+            images,
+            people,
+            UserMatcher(database, vectors, lifetimes, matching),
+            RegistryPolicy(
+                collection="persons", review=Review.STANDARD, rule=Rule(None, 0.03), max_images=10
+            ),
+            lifetimes=lifetimes,
+        ),
         AnalysisService(engine, images),
         vectors,
         lifetimes,

@@ -46,7 +46,7 @@ def test_which_face_is_meant() -> None:
             look(ENGINE, alike, review)
     with pytest.raises(MultipleFaces):
         look(ENGINE, beside, Review.STRICT)
-    assert look(ENGINE, beside, Review.STANDARD).found.face.box.width > 0.2
+    assert look(ENGINE, beside, Review.STANDARD).face.box.width > 0.2
     assert look(ENGINE, alike, Review.OFF).judgement.findings == ()
 
 

@@ -63,6 +63,10 @@ def make_collection(
                     codes=[
                         vector.codes if count else None for vector, count in zip(vectors, counts, strict=True)
                     ],
+                    metadata=['{"department": "ä"}' if n % 2 else None for n in range(users)],
+                    created_at=[1_700_000_000.25 + n if n % 3 else None for n in range(users)],
+                    updated_at=[1_800_000_000.5 + n if n % 3 else None for n in range(users)],
+                    versions=[n + 1 for n in range(users)],
                 ),
             )
         keys = transfer.keys_of_users(connection, made.key)
@@ -96,6 +100,7 @@ def some_faces(chance: np.random.Generator, count: int) -> FaceRows:
         sources=[f"s3://bucket/{n}" if n % 2 else None for n in range(count)],
         stored_at=list(range(count)),
         expires_at=[None if n % 4 else 2_000_000_000 + n for n in range(count)],
+        qualities=[n % 101 if n % 3 else None for n in range(count)],
         scales=[vector.scale for vector in vectors],
         codes=[vector.codes for vector in vectors],
     )
@@ -145,11 +150,12 @@ def test_every_column_is_carried_or_left_on_purpose() -> None:
     """Whoever adds a column decides here whether it moves (a key of an export) or is the database's own."""
     assert set(face_rows.c.keys()) == {
         *("face_id", "image_id", "external_image_id", "box", "confidence", "user_key"),
-        *("scale", "codes", "source", "stored_at", "expires_at"),
+        *("scale", "codes", "source", "stored_at", "expires_at", "quality"),
         *("key", "collection_key", "number"),  # taken anew
     }
     assert set(user_rows.c.keys()) == {
         *("user_id", "face_count", "scale", "codes"),
+        *("metadata", "created_at", "updated_at", "version"),
         *("key", "collection_key", "number"),  # taken anew
     }
     assert set(collection_rows.c.keys()) == {

@@ -75,6 +75,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.PersonNotFound: WireError("ResourceNotFoundException", 400),
         errors.SessionNotFound: WireError("ResourceNotFoundException", 400),
         errors.AlreadyExists: WireError("ResourceAlreadyExistsException", 400),
+        errors.PersonExists: WireError("ResourceAlreadyExistsException", 400),
         errors.Conflict: WireError("ConflictException", 400),
         errors.AlreadyEnrolled: WireError("ConflictException", 400),
         errors.VersionConflict: WireError("ConflictException", 400),

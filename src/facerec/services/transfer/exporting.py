@@ -30,7 +30,7 @@ from facerec.services.transfer.content import (
     encode_keys,
     encode_value,
 )
-from facerec.services.transfer.rows import encode_faces, encode_users, rows_of_a_block
+from facerec.services.transfer.rows import encode_faces, encode_users, faces_of_a_block, users_of_a_block
 from facerec.services.whole_file import PART, growing
 
 Progress = Callable[[int, int], None]
@@ -216,15 +216,16 @@ class _Exporter:
             face_ttl=collection.face_ttl,
             tags=tags.read(connection, collection),
         )
-        step = rows_of_a_block(collection.dimension)
         file.put(Kind.COLLECTION, encode_value(head))
         user_keys = array("q")
-        for keys_there, users in transfer.read_users(connection, collection.key, step):
+        users_step = users_of_a_block(collection.dimension)
+        for keys_there, users in transfer.read_users(connection, collection.key, users_step):
             user_keys.extend(keys_there)
             file.put(Kind.USERS, encode_users(users, collection.dimension))
         self._users += len(user_keys)
         faces = 0
-        for rows in transfer.read_faces(connection, collection.key, step):
+        faces_step = faces_of_a_block(collection.dimension)
+        for rows in transfer.read_faces(connection, collection.key, faces_step):
             if file.put(Kind.FACES, encode_faces(rows, user_keys)):
                 self._kept += len(rows)
             faces += len(rows)

@@ -33,14 +33,26 @@ _ABSENT = 0xFFFF
 _NEVER = -1
 """End of a face that has none of its own."""
 
-_MAX_EXTERNAL_ID, _MAX_SOURCE, _MAX_USER_ID = 255, 255, 128
+_UNJUDGED = -1
+"""Quality of a face that was not judged."""
+
+_UNKNOWN = -1.0
+"""A moment that nobody knows."""
+
+_MAX_EXTERNAL_ID, _MAX_SOURCE, _MAX_USER_ID, _MAX_METADATA = 255, 255, 128, 2048
 _MAX_TEXT_BYTES = 4
 """Of a character, in UTF-8."""
 
 
-def rows_of_a_block(dimension: int) -> int:
-    """How many rows a block takes, so that it stays well below the limit of the format."""
+def faces_of_a_block(dimension: int) -> int:
+    """How many faces a block takes, so that it stays well below the limit of the format."""
     largest = dimension + _MAX_TEXT_BYTES * (_MAX_EXTERNAL_ID + _MAX_SOURCE) + 100
+    return max(1, min(MOST_ROWS, ROW_BYTES // largest))
+
+
+def users_of_a_block(dimension: int) -> int:
+    """How many users a block takes, so that it stays well below the limit of the format."""
+    largest = dimension + _MAX_TEXT_BYTES * (_MAX_USER_ID + _MAX_METADATA) + 100
     return max(1, min(MOST_ROWS, ROW_BYTES // largest))
 
 
@@ -54,12 +66,19 @@ def encode_users(rows: UserRows, dimension: int) -> bytes:
             "face_count": np.array(rows.face_counts, "<u4").tobytes(),
             "scale": np.array([scale or 0.0 for scale in rows.scales], "<f8").tobytes(),
             "codes": b"".join(nothing if codes is None else codes for codes in rows.codes),
+            **_encode_texts("metadata", rows.metadata),
+            "created_at": _encode_moments(rows.created_at),
+            "updated_at": _encode_moments(rows.updated_at),
+            "version": np.array(rows.versions, "<i8").tobytes(),
         },
     )
 
 
 def decode_users(content: bytes, dimension: int) -> UserRows:
-    """Users of a collection whose embeddings have that dimension."""
+    """Users of a collection whose embeddings have that dimension.
+
+    What is kept with persons is not in files of versions before there were any.
+    """
     count, columns = _decode_columns(content)
     user_ids = _decode_texts(columns, "user_id", count, _MAX_USER_ID)
     if any(not user_id for user_id in user_ids):
@@ -72,11 +91,20 @@ def decode_users(content: bytes, dimension: int) -> UserRows:
     if codes[~active].any() or scales[~active].any():
         raise ContentError("a user without faces has a vector")
     present = active.tolist()
+    nothing: list[None] = [None] * count
+    kept = "metadata" in columns
+    versions = _numbers(columns, "version", "<i8", count).tolist() if kept else [1] * count
+    if any(not 0 <= version <= LATEST for version in versions):
+        raise ContentError("a user's version is not a number from 0 on")
     return UserRows(
         user_ids=[user_id or "" for user_id in user_ids],
         face_counts=face_counts.tolist(),
         scales=[scale if there else None for scale, there in zip(scales.tolist(), present, strict=True)],
         codes=[row.tobytes() if there else None for row, there in zip(codes, present, strict=True)],
+        metadata=_decode_metadata(columns, count) if kept else nothing,
+        created_at=_decode_moments(columns, "created_at", count) if kept else nothing,
+        updated_at=_decode_moments(columns, "updated_at", count) if kept else nothing,
+        versions=versions,
     )
 
 
@@ -98,6 +126,9 @@ def encode_faces(rows: FaceRows, user_keys: array[int]) -> bytes:
             "stored_at": np.array(rows.stored_at, "<i8").tobytes(),
             "expires_at": np.array(
                 [_NEVER if end is None else end for end in rows.expires_at], "<i8"
+            ).tobytes(),
+            "quality": np.array(
+                [_UNJUDGED if quality is None else quality for quality in rows.qualities], "<i2"
             ).tobytes(),
             "scale": np.array(rows.scales, "<f8").tobytes(),
             "codes": b"".join(rows.codes),
@@ -129,6 +160,13 @@ def decode_faces(content: bytes, dimension: int, users: Sequence[int]) -> FaceRo
         or max(stored_at.max(), expires_at.max()) > LATEST
     ):
         raise ContentError("a face was stored, or ends, at a moment that no calendar knows")
+    qualities = (
+        _numbers(columns, "quality", "<i2", count)
+        if "quality" in columns
+        else np.full(count, _UNJUDGED, "<i2")
+    )
+    if ((qualities < _UNJUDGED) | (qualities > 100)).any():
+        raise ContentError("a face's quality is not from 0 to 100")
     return FaceRows(
         face_ids=_slices(_bytes(columns, "face_id", 16 * count), 16),
         image_ids=_slices(_bytes(columns, "image_id", 16 * count), 16),
@@ -139,6 +177,7 @@ def decode_faces(content: bytes, dimension: int, users: Sequence[int]) -> FaceRo
         sources=_decode_texts(columns, "source", count, _MAX_SOURCE),
         stored_at=stored_at.tolist(),
         expires_at=[None if end == _NEVER else end for end in expires_at.tolist()],
+        qualities=[None if quality == _UNJUDGED else quality for quality in qualities.tolist()],
         scales=scales.tolist(),
         codes=[row.tobytes() for row in codes],
     )
@@ -201,6 +240,26 @@ def _decode_texts(columns: Mapping[str, memoryview], name: str, count: int, long
             texts.append(None)
         else:
             texts.append(checked_text(data[end - length : end].decode(), name, longest))
+    return texts
+
+
+def _encode_moments(moments: Sequence[float | None]) -> bytes:
+    return np.array([_UNKNOWN if moment is None else moment for moment in moments], "<f8").tobytes()
+
+
+def _decode_moments(columns: Mapping[str, memoryview], name: str, count: int) -> list[float | None]:
+    moments = _numbers(columns, name, "<f8", count)
+    known = moments != _UNKNOWN
+    if not ((moments[known] >= 0) & (moments[known] <= LATEST)).all():
+        raise ContentError(f"{name} is a moment that no calendar knows")
+    return [moment if there else None for moment, there in zip(moments.tolist(), known.tolist(), strict=True)]
+
+
+def _decode_metadata(columns: Mapping[str, memoryview], count: int) -> list[str | None]:
+    texts = _decode_texts(columns, "metadata", count, _MAX_METADATA)
+    for text in texts:
+        if text is not None:
+            json_object(text.encode())
     return texts
 
 

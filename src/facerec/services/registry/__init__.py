@@ -1,0 +1,1 @@
+"""The registry of persons: enrolled from pictures that were judged, known again, or said to be unknown."""
