@@ -29,6 +29,7 @@ from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule
 from facerec.services.registry.service import RegistryPolicy, RegistryService
+from facerec.services.registry.sessions import RegistrationSessions
 from facerec.services.retention.cleaning import Cleaner
 from facerec.services.retention.ends import EndService
 from facerec.services.retention.forgetting import ForgettingService
@@ -56,6 +57,7 @@ class Service:
     faces: FaceService
     people: PeopleService
     registry: RegistryService
+    registrations: RegistrationSessions
     analysis: AnalysisService
     keys: KeyService
     sweeper: Sweeper
@@ -134,6 +136,16 @@ def open_service(
         people = PeopleService(
             database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
         )
+        registry = RegistryService(
+            database,
+            engines,
+            images,
+            people,
+            UserMatcher(database, vectors, lifetimes, settings.user_matching),
+            registry_policy(settings),
+            lifetimes=lifetimes,
+            forget_images=forget_images,
+        )
         yield Service(
             settings=settings,
             engine=engine,
@@ -145,16 +157,8 @@ def open_service(
                 database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
             ),
             people=people,
-            registry=RegistryService(
-                database,
-                engines,
-                images,
-                people,
-                UserMatcher(database, vectors, lifetimes, settings.user_matching),
-                registry_policy(settings),
-                lifetimes=lifetimes,
-                forget_images=forget_images,
-            ),
+            registry=registry,
+            registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
             analysis=AnalysisService(engine, images),
             keys=open_keys(settings, database),
             sweeper=sweeper,

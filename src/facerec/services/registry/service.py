@@ -133,7 +133,7 @@ class RegistryService:
 
     def enrol(self, change: Change, looks: Sequence[Look], review: Review) -> Enrolment:
         """Enrol from images that were looked at before. Raises as `register` does."""
-        self._check_id(change.person_id)
+        self.check_id(change.person_id)
 
         def work() -> Enrolment:
             target, engine = self.open()
@@ -225,6 +225,12 @@ class RegistryService:
 
         return settled(work)
 
+    def exists(self, person_id: str) -> bool:
+        """Whether somebody is enrolled under this id."""
+        target, _ = self.open()
+        with self._database.read() as connection:
+            return users.look_up(connection, target, person_id) is not None
+
     def look(self, image: ImageReference, review: Review) -> Look:
         """Look at one image of an enrolment: what is wrong with it alone is a part of the answer."""
         _, engine = self.open()
@@ -246,7 +252,7 @@ class RegistryService:
             return open_collection(self._database, self._engines, self.policy.collection)
 
     def _enrol(self, change: Change, images: Sequence[ImageReference], review: Review | None) -> Enrolment:
-        self._check_id(change.person_id)
+        self.check_id(change.person_id)
         if not images and change.new:
             raise InvalidParameter("A person is enrolled from at least one image.")
         if len(images) > self.policy.max_images:
@@ -304,7 +310,7 @@ class RegistryService:
             answers.append(identify(*common) if person is None else compare(*common, person))
         return answers
 
-    def _check_id(self, person_id: str) -> None:
+    def check_id(self, person_id: str) -> None:
         """Raise InvalidParameter for an id that no person may have."""
         if not PERSON_ID.fullmatch(person_id):
             raise InvalidParameter("A person_id has 1 to 128 letters, digits, '_', '.', '-' or ':'.")
