@@ -18,6 +18,7 @@ from facerec import errors
 from facerec.api.rekognition import errors as wire
 from facerec.api.rekognition.model import read_model
 from facerec.api.rekognition.operations import OPERATIONS
+from facerec.api.rest.errors import REST_ERRORS
 from facerec.config import Settings
 
 FOLDER = Path(__file__).parent
@@ -78,13 +79,17 @@ a resource that is no collection, with `ResourceNotFoundException`.
 """
 
 ERRORS_INTRODUCTION = """
-The service raises errors by meaning; this is how the Rekognition door sends them. What AWS clients repeat
-on their own are `ProvisionedThroughputExceededException` and every 500.
+The service raises errors by meaning; this is how its two doors send them. At the Rekognition door, what
+AWS clients repeat on their own are `ProvisionedThroughputExceededException` and every 500.
 
 The body is `{"__type", "Code", "Logref", "Message"}`; for what AWS's framework answers before an
 operation begins (signatures, JSON, constraints) it is `{"__type", "message"}`. The header
 `x-amzn-RequestId` has the id under which the log tells more. Of an internal error the client learns
 nothing else.
+
+Over REST the body is `{"code", "message", "hint", "correlation_id"}`, for an enrolment of which no picture
+was taken also `images`, with what became of each. What may be repeated has the status 503 (or 429), with
+`Retry-After`. `InvalidRequest` (422) is a request that is not as `/api/v1/openapi.json` describes it.
 """
 
 SETTINGS_INTRODUCTION = """
@@ -104,13 +109,18 @@ def operations_page() -> str:
 
 
 def errors_page() -> str:
-    """Every error of the service: its meaning, and how the Rekognition door sends it."""
+    """Every error of the service: its meaning, and how the doors send it."""
     meanings = dict(_meanings())
     rows = []
     for error, row in wire.WIRE_ERRORS.items():
         meaning = meanings.get(error.__name__) or (inspect.getdoc(error) or "").rstrip(".")
-        rows.append((error.__name__, meaning[:1].upper() + meaning[1:], f"`{row.code}`", str(row.status)))
-    return _page("Errors", ERRORS_INTRODUCTION, ("Error", "Meaning", "AWS code", "HTTP status"), rows)
+        rest = REST_ERRORS.get(error)
+        sent = (f"`{rest.code}`", str(rest.status)) if rest else ("", "")
+        rows.append(
+            (error.__name__, meaning[:1].upper() + meaning[1:], f"`{row.code}`", str(row.status), *sent)
+        )
+    heads = ("Error", "Meaning", "AWS code", "HTTP status", "REST code", "HTTP status")
+    return _page("Errors", ERRORS_INTRODUCTION, heads, rows)
 
 
 def settings_page() -> str:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import facerec
@@ -17,6 +17,8 @@ from facerec.api.health import Health
 from facerec.api.middleware import RequestMiddleware
 from facerec.api.rekognition.app import RekognitionDoor
 from facerec.api.rekognition.service import Service as RekognitionService
+from facerec.api.rest.app import PREFIX, at_the_root, create_rest
+from facerec.api.rest.app import Service as RestService
 from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.services.keys import KeyService
@@ -31,7 +33,7 @@ MOST_THREADS = 48
 """Bound on threads at work; the database has connections for these and a few others."""
 
 
-class Service(RekognitionService, Protocol):
+class Service(RekognitionService, RestService, Protocol):
     """The opened service, as `bootstrap` puts it together."""
 
     @property
@@ -71,19 +73,24 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
         worker=worker,
         workers=settings.workers,
     )
+    rest = create_rest(service)
     routed = Starlette(
         routes=[
             Route("/", door, methods=["POST"]),
             Route("/", describe, methods=["GET"]),
             Route("/health", health.handle, methods=["GET"]),
+            Mount(PREFIX, rest),
         ],
         exception_handlers={HTTPException: refuse, Exception: fail},
     )
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         """What nearly every request is for, without the way through the routes."""
-        straight = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "POST"
-        await (door if straight else routed)(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == "/" and scope["method"] == "POST":
+            await door(scope, receive, send)
+        else:
+            await (rest if at_the_root(path) else routed)(scope, receive, send)
 
     watched = RequestMiddleware(dispatch, body_seconds=settings.body_timeout_seconds, too_slow=too_slow)
     return ServerErrorMiddleware(watched, handler=fail)

@@ -148,11 +148,13 @@ def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float
     client = scope.get("client")
     target = next((value for name, value in scope["headers"] if name == b"x-amz-target"), b"-")
     operation = target.decode("latin-1").rpartition(".")[2]
+    # A path of the REST door may name a person: its pattern does not.
+    path = str(getattr(scope.get("route"), "path", scope["path"]))
     _log.info(
         "%s %s %r %s %s %d bytes %.1f ms%s",
         client[0] if client else "-",
         scope["method"],
-        scope["path"][:LONGEST_LOGGED],
+        path[:LONGEST_LOGGED],
         ascii(operation[:LONGEST_LOGGED])[1:-1],
         outgoing.status if outgoing.status is not None else "-",
         outgoing.size,

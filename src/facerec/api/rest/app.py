@@ -1,0 +1,100 @@
+"""The REST door: routers, one for each aggregate, behind one check of who asks and one form of errors."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+import facerec
+from facerec.api.rest.bodies import BodyLimit
+from facerec.api.rest.errors import (
+    ErrorBody,
+    Refused,
+    answer_error,
+    answer_http,
+    answer_invalid,
+    answer_refusal,
+)
+from facerec.api.rest.persons import persons_router
+from facerec.api.rest.registrations import registrations_router
+from facerec.auth.sigv4 import SignedRequest
+from facerec.config import Settings
+from facerec.errors import FacerecError
+from facerec.services.keys import KeyService
+from facerec.services.registry.service import RegistryService
+from facerec.services.registry.sessions import RegistrationSessions
+
+PREFIX = "/api/v1"
+"""Where everything is; the registry is at the root too."""
+
+AT_THE_ROOT = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
+"""First parts of the registry's paths, which are answered without the prefix as well."""
+
+
+class Service(Protocol):
+    """What this door needs of the service."""
+
+    @property
+    def settings(self) -> Settings:
+        """The limits on a request."""
+
+    @property
+    def keys(self) -> KeyService:
+        """Who may come in."""
+
+    @property
+    def registry(self) -> RegistryService:
+        """Use cases of persons."""
+
+    @property
+    def registrations(self) -> RegistrationSessions:
+        """Registration sessions."""
+
+
+def create_rest(service: Service) -> FastAPI:
+    """The application, whose routes are without the prefix."""
+
+    def caller(request: Request) -> None:
+        """Let in who may come in. Raises AccessDenied and its kinds."""
+        service.keys.authenticate(
+            SignedRequest(
+                method=request.method,
+                path=request.scope.get("raw_path") or request.url.path.encode(),
+                query=request.scope["query_string"],
+                headers=tuple(request.scope["headers"]),
+                body=b"",
+            )
+        )
+
+    app = FastAPI(
+        title="facerec",
+        version=facerec.__version__,
+        description="Self-hosted face recognition: the registry of persons.",
+        servers=[{"url": PREFIX}],
+        root_path_in_servers=False,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(caller)],
+        middleware=[Middleware(BodyLimit, most=service.settings.max_body_bytes)],
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        responses={status: {"model": ErrorBody} for status in ("4XX", "5XX", 422)},
+        exception_handlers={
+            FacerecError: answer_error,
+            Refused: answer_refusal,
+            RequestValidationError: answer_invalid,
+            HTTPException: answer_http,
+            Exception: answer_error,
+        },
+    )
+    app.include_router(persons_router(service.registry))
+    app.include_router(registrations_router(service.registrations))
+    return app
+
+
+def at_the_root(path: str) -> bool:
+    """Whether a path without the prefix is one of the registry's."""
+    return any(path == first or path.startswith(f"{first}/") for first in AT_THE_ROOT)

@@ -1,0 +1,97 @@
+"""Requests with pictures as JSON (base64) or as multipart/form-data, which become one and the same."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pybase64
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import UploadFile
+from starlette.types import Message
+
+from facerec.domain import InlineImage
+from facerec.errors import InvalidImage, InvalidParameter
+
+MOST_PARTS = 128
+"""Files, and fields, of a form."""
+
+MULTIPART = "multipart/form-data"
+
+
+class FormRoute(APIRoute):
+    """A route that takes a form in place of JSON.
+
+    Files become base64, several parts of one name a list, and the part `metadata` is read as JSON.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """The route's handler behind one that reads forms."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if request.headers.get("content-type", "").lower().startswith(MULTIPART):
+                request = _with_json(request, await _read_form(request))
+            return await handler(request)
+
+        return handle
+
+
+def decode_image(text: str, name: str) -> InlineImage:
+    """The image in a base64 text, perhaps a data URL. Raises InvalidImage that calls it by its name."""
+    head, comma, rest = text.partition(",")
+    encoded = rest if comma and head.startswith("data:") else text
+    try:
+        return InlineImage(pybase64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise InvalidImage(f"{name} is not base64: {str(error)[:120]}.") from error
+
+
+def form_of(required: tuple[str, ...], **parts: dict[str, Any]) -> dict[str, Any]:
+    """What the API's description says of a form beside the JSON body of a route."""
+    schema = {"type": "object", "required": list(required), "properties": parts}
+    return {"requestBody": {"content": {MULTIPART: {"schema": schema}}}}
+
+
+FILE = {"type": "string", "format": "binary"}
+FILES = {"type": "array", "items": FILE}
+TEXT = {"type": "string"}
+
+
+async def _read_form(request: Request) -> dict[str, Any]:
+    """The parts of a form as the members of a JSON object. Raises InvalidParameter."""
+    values: dict[str, Any] = {}
+    async with request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS) as form:
+        for name, part in form.multi_items():
+            value: Any = part
+            if isinstance(part, UploadFile):
+                value = pybase64.b64encode_as_string(await part.read())
+            elif name == "metadata":
+                try:
+                    value = json.loads(part)
+                except ValueError as error:
+                    raise InvalidParameter("The part metadata has to be a JSON object.") from error
+            if name == "images":
+                values.setdefault("images", []).append(value)
+            else:
+                values[name] = value
+    return values
+
+
+def _with_json(request: Request, values: dict[str, Any]) -> Request:
+    """The request with a JSON body in place of its form."""
+    body = json.dumps(values).encode()
+    headers = [
+        (name, value)
+        for name, value in request.scope["headers"]
+        if name not in (b"content-type", b"content-length")
+    ]
+    headers.append((b"content-type", b"application/json"))
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request({**request.scope, "headers": headers}, receive)

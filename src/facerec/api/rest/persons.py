@@ -1,0 +1,114 @@
+"""The registry over HTTP: register, verify, identify, look up, change and delete persons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
+
+from facerec.api.rest.forms import FILE, FILES, TEXT, FormRoute, decode_image, form_of
+from facerec.api.rest.person_models import (
+    EnrolmentModel,
+    IdentificationModel,
+    IdentifyRequest,
+    IdentifyResponse,
+    PersonId,
+    PersonModel,
+    PersonPage,
+    RegisterRequest,
+    UpdateRequest,
+    VerifyRequest,
+)
+from facerec.domain import InlineImage
+from facerec.services.registry.service import RegistryService
+
+REGISTER_FORM = form_of(("person_id", "images"), person_id=TEXT, images=FILES, metadata=TEXT, review=TEXT)
+UPDATE_FORM = form_of((), images=FILES, replace=TEXT, metadata=TEXT, version=TEXT, review=TEXT)
+VERIFY_FORM = form_of(("image",), image=FILE, person_id=TEXT, threshold=TEXT, review=TEXT)
+IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=TEXT, max_faces=TEXT)
+
+
+def persons_router(registry: RegistryService) -> APIRouter:
+    """The routes of the registry."""
+    router = APIRouter(route_class=FormRoute, tags=["persons"])
+
+    @router.post("/register", status_code=status.HTTP_201_CREATED, openapi_extra=REGISTER_FORM)
+    def register(body: RegisterRequest, response: Response) -> EnrolmentModel:
+        """Enrol a new person from one or several pictures.
+
+        Each picture is judged; those that are good, agree with each other and are nobody else's are taken.
+        Where none is, the answer is an error that lists the pictures. The same pictures sent once more get
+        the same answer (200).
+        """
+        enrolment = registry.register(
+            body.person_id, _images(body.images), metadata=body.metadata, review=body.review
+        )
+        if not enrolment.created:
+            response.status_code = status.HTTP_200_OK
+        return EnrolmentModel.of(enrolment)
+
+    @router.post("/verify", openapi_extra=VERIFY_FORM)
+    def verify(body: VerifyRequest) -> IdentificationModel:
+        """Who the face of a picture is (1:N), or whether it is one person's (1:1, with person_id).
+
+        A stranger is an answer: `match` is false and `person_id` null.
+        """
+        found = registry.verify(
+            decode_image(body.image, "image"),
+            person_id=body.person_id,
+            threshold=body.threshold,
+            review=body.review,
+        )
+        return IdentificationModel.of(found)
+
+    @router.post("/identify", openapi_extra=IDENTIFY_FORM)
+    def identify(body: IdentifyRequest) -> IdentifyResponse:
+        """Who each face of a photo is, the largest first; a photo without a face gives an empty list."""
+        found = registry.identify(
+            decode_image(body.image, "image"), threshold=body.threshold, limit=body.max_faces
+        )
+        return IdentifyResponse(faces=[IdentificationModel.of(one) for one in found])
+
+    @router.get("/persons")
+    def persons(
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        next_token: Annotated[str | None, Query(max_length=255)] = None,
+    ) -> PersonPage:
+        """The persons in the order of their ids, a page at a time."""
+        page = registry.persons(limit=limit, token=next_token)
+        return PersonPage(
+            persons=[PersonModel.of(person) for person in page.items], next_token=page.next_token
+        )
+
+    @router.get("/faces/{person_id}")
+    def person(person_id: PersonId) -> PersonModel:
+        """What is known of a person: pictures, their quality, metadata, times, version."""
+        return PersonModel.of(registry.get(person_id))
+
+    @router.put("/faces/{person_id}", openapi_extra=UPDATE_FORM)
+    def update(person_id: PersonId, body: UpdateRequest) -> EnrolmentModel:
+        """Add pictures to a person, replace those it has, or change its metadata.
+
+        With `version`, only where nobody has changed the person since that version was read.
+        """
+        enrolment = registry.update(
+            person_id,
+            _images(body.images),
+            replaces=body.replace,
+            metadata=body.metadata,
+            version=body.version,
+            review=body.review,
+        )
+        return EnrolmentModel.of(enrolment)
+
+    @router.delete("/faces/{person_id}", status_code=status.HTTP_204_NO_CONTENT)
+    def delete(person_id: PersonId) -> None:
+        """Delete a person with all that is known of it."""
+        registry.delete(person_id)
+
+    return router
+
+
+def _images(encoded: Sequence[str]) -> list[InlineImage]:
+    return [decode_image(text, f"images[{place}]") for place, text in enumerate(encoded)]
