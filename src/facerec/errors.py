@@ -15,9 +15,12 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── InvalidVideo              a file that is no readable video
     ├── VideoTooLarge             more bytes, pixels or seconds of video than the limit
     ├── InvalidS3Object           the S3 object cannot be had
+    │   └── S3Unavailable         S3 does not answer: try again
     ├── InvalidImageUrl           the image behind a web address may not, or can not, be had
+    │   └── UrlUnavailable        the host does not answer: try again
     ├── InvalidPaginationToken    a token that was not given out for this listing
     ├── NotFound                  a collection, user, key or pack that does not exist
+    │   ├── AlbumNotFound         an album that does not exist
     │   ├── PersonNotFound        nobody is enrolled under that id
     │   └── SessionNotFound       a registration session that is over, or never was
     ├── AlreadyExists             a collection, user or key that exists
@@ -110,8 +113,16 @@ class InvalidS3Object(FacerecError):
     """Unable to get object metadata from S3. Check object key, region and/or access permissions."""
 
 
+class S3Unavailable(InvalidS3Object):
+    """Unable to get object metadata from S3. Check object key, region and/or access permissions."""
+
+
 class InvalidImageUrl(FacerecError):
     """The image's address is not allowed, or does not give an image."""
+
+
+class UrlUnavailable(InvalidImageUrl):
+    """The image's host does not answer at present. Try your call again."""
 
 
 class InvalidPaginationToken(FacerecError):
@@ -120,6 +131,10 @@ class InvalidPaginationToken(FacerecError):
 
 class NotFound(FacerecError):
     """The resource does not exist."""
+
+
+class AlbumNotFound(NotFound):
+    """The album does not exist."""
 
 
 class PersonNotFound(NotFound):

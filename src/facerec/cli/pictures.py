@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -13,13 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from facerec.errors import NotFound
+from facerec.images.base import SUFFIXES
+from facerec.services.external_ids import readable_id
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-MAX_EXTERNAL_ID = 255
-"""Characters that Rekognition allows in an external image id."""
 
 
 class ExternalIds(StrEnum):
@@ -49,19 +45,10 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def external_id(relative: PurePosixPath, kind: ExternalIds) -> str | None:
-    """The external image id of a picture, from its path relative to the indexed folder.
-
-    The path with ":" for "/"; where other characters than letters, digits and _.- have to give way, or the
-    path is too long, a digest of the whole path follows, so that no two pictures get the same id.
-    """
+    """The external image id of a picture, from its path relative to the indexed folder."""
     if kind is ExternalIds.NONE:
         return None
-    source = relative.name if kind is ExternalIds.NAME else str(relative)
-    readable = re.sub(r"[^a-zA-Z0-9_.\-:]", "_", source.replace(":", "\0").replace("/", ":"))
-    if readable == source.replace("/", ":") and ":" not in source and len(readable) <= MAX_EXTERNAL_ID:
-        return readable
-    digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return f"{readable[: MAX_EXTERNAL_ID - 17]}.{digest}"
+    return readable_id(relative.name if kind is ExternalIds.NAME else str(relative))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from facerec.domain import S3Image
-from facerec.errors import ImageTooLarge, InvalidS3Object
+from facerec.errors import ImageTooLarge, InvalidS3Object, S3Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,13 +43,14 @@ class S3Source:
         """The object's bytes.
 
         Raises ImageTooLarge above `max_bytes`, told by Content-Length before anything is read, and counted
-        while reading; InvalidS3Object for every way in which the object can not be had.
+        while reading; InvalidS3Object for every way in which the object can not be had: S3Unavailable where
+        that may change by itself.
         """
         arguments = {"Bucket": reference.bucket, "Key": reference.name}
         if reference.version is not None:
             arguments["VersionId"] = reference.version
         try:
-            answer: dict[str, Any] = self._client().get_object(**arguments)  # type: ignore[arg-type,assignment]
+            answer: dict[str, Any] = self.client().get_object(**arguments)  # type: ignore[arg-type,assignment]
             with contextlib.closing(answer["Body"]) as body:
                 self._check_size(int(answer["ContentLength"]))
                 chunks, size = [], 0
@@ -61,10 +62,10 @@ class S3Source:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             _log.info("S3 refused an object: %s", code)
-            raise InvalidS3Object from error
+            raise (S3Unavailable if is_away(error) else InvalidS3Object) from error
         except BotoCoreError as error:  # no credentials, no connection, time-outs, an answer cut short
             _log.warning("S3 did not give an object: %s", type(error).__name__)
-            raise InvalidS3Object from error
+            raise S3Unavailable from error
 
     def _check_size(self, size: int) -> None:
         if size > self.max_bytes:
@@ -72,7 +73,7 @@ class S3Source:
                 f"Image size is too large: an S3 object may have at most {self.max_bytes} bytes."
             )
 
-    def _client(self) -> S3Client:
+    def client(self) -> S3Client:
         """The client, made at the first call: loading boto3's service model takes a noticeable moment."""
         with self._lock:
             if self._opened is None:
@@ -91,3 +92,9 @@ class S3Source:
                     ),
                 )
             return self._opened
+
+
+def is_away(error: ClientError) -> bool:
+    """Whether S3 itself is at fault, or asks for patience, rather than the request."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return status >= 500 or status == 429

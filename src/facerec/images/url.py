@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from facerec.domain import UrlImage
-from facerec.errors import ImageTooLarge, InvalidImageUrl
+from facerec.errors import ImageTooLarge, InvalidImageUrl, UrlUnavailable
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_REDIRECTS = 5
@@ -69,8 +69,9 @@ class UrlSource:
     def read(self, reference: UrlImage) -> bytes:
         """The image's bytes.
 
-        Raises InvalidImageUrl for every way in which it can not be had, ImageTooLarge above `max_bytes`: told
-        by Content-Length before anything is read, and counted while reading.
+        Raises InvalidImageUrl for every way in which it can not be had (UrlUnavailable where that may change
+        by itself), ImageTooLarge above `max_bytes`: told by Content-Length before anything is read, and
+        counted while reading.
         """
         guard = _TimeLimit(self._seconds)
         try:
@@ -82,7 +83,7 @@ class UrlSource:
             # Whoever sent the address learns nothing of the network behind us.
             _log.info("an image's address did not give it: %s", type(error).__name__)
             reason = "took too long" if guard.expired else "did not give an image"
-            raise InvalidImageUrl(f"The image's address {reason}.") from error
+            raise UrlUnavailable(f"The image's address {reason}.") from error
 
     def _read(self, url: str, guard: _TimeLimit) -> bytes:
         secure = False
@@ -171,7 +172,10 @@ class UrlSource:
     def _body(self, answer: http.client.HTTPResponse) -> bytes:
         """The body of a good answer, within the limit."""
         if answer.status != 200:
-            raise InvalidImageUrl(f"The image's address answers with the status {answer.status}.")
+            away = answer.status >= 500 or answer.status == 429
+            raise (UrlUnavailable if away else InvalidImageUrl)(
+                f"The image's address answers with the status {answer.status}."
+            )
         if answer.getheader("Content-Encoding", "identity").lower() != "identity":
             raise InvalidImageUrl("The image's address answers with packed bytes, which were not asked for.")
         declared = answer.length

@@ -73,6 +73,14 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
     return _collection(row)
 
 
+def look_up(connection: sa.Connection, name: str) -> Collection | None:
+    """The collection of that name; None where there is none."""
+    try:
+        return find(connection, name)
+    except NotFound:
+        return None
+
+
 def twin_of(connection: sa.Connection, collection: Collection) -> Collection | None:
     """The collection with the same faces in another model's embeddings; None where there is none."""
     if collection.twin is None:

@@ -241,3 +241,89 @@ index_scopes = sa.Table(
     sa.Column("state", sa.SmallInteger, nullable=False),
     sa.Index(None, "store", "collection_key", "kind"),
 )
+
+albums = sa.Table(
+    "albums",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    # The name of its collection too. NULL: deleted, and its rows are being removed in small transactions.
+    sa.Column("album_id", _name(255), unique=True),
+    sa.Column("title", sa.String(255), nullable=False),
+    # That of its collection: what tells it from a later one of the same name.
+    sa.Column("created_at", sa.Double, nullable=False),
+    # The numbers of the last image and of the last listing: none is given twice.
+    sa.Column("image_number", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("listing_number", sa.BigInteger, nullable=False, server_default="0"),
+    # Told when nothing waits any more; NULL: nobody.
+    sa.Column("webhook", sa.Text),
+    sqlite_autoincrement=True,
+)
+
+album_images = sa.Table(
+    "album_images",
+    metadata,
+    sa.Column("album_key", _Key, sa.ForeignKey("albums.key"), primary_key=True, autoincrement=False),
+    # 1, 2, 3... in the order in which they were added.
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    # Of source and version: the same one added again is found by it.
+    sa.Column("digest", sa.LargeBinary(16), nullable=False),
+    # s3://bucket/key or http(s)://host/path; upload:NAME for an image that came with a request.
+    sa.Column("source", sa.Text, nullable=False),
+    # Of an object in S3; NULL: the newest.
+    sa.Column("version", sa.Text),
+    sa.Column("external_id", sa.String(255), nullable=False),
+    # 0: waiting, 1: done, 2: failed, 3: cancelled.
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    # Whether a job was queued for it: what waits and has none is given one.
+    sa.Column("queued", sa.Boolean, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("reason", sa.String(255)),
+    sa.Column("faces", sa.SmallInteger, nullable=False, server_default="0"),
+    # That of its faces, with external_id: NULL until it was looked at.
+    sa.Column("image_id", sa.LargeBinary(16)),
+    sa.Column("finished_at", sa.Double),
+    sa.UniqueConstraint("album_key", "digest"),
+    sa.Index(None, "album_key", "state", "number"),
+    sa.Index(
+        "ix_album_images_unqueued",
+        "album_key",
+        "number",
+        sqlite_where=sa.text("queued = 0"),
+        postgresql_where=sa.text("NOT queued"),
+    ),
+    sa.Index(
+        "ix_album_images_image_id",
+        "album_key",
+        "image_id",
+        sqlite_where=sa.text("image_id IS NOT NULL"),
+        postgresql_where=sa.text("image_id IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_album_images_finished_at",
+        "album_key",
+        "finished_at",
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+# Prefixes in S3 whose objects are an album's images.
+album_listings = sa.Table(
+    "album_listings",
+    metadata,
+    sa.Column("album_key", _Key, sa.ForeignKey("albums.key"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("bucket", sa.String(63), nullable=False),
+    sa.Column("prefix", sa.Text, nullable=False),
+    # The last key that was read; empty before the first.
+    sa.Column("after", sa.Text, nullable=False),
+    # As of images.
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("queued", sa.Boolean, nullable=False),
+    # Objects read, and those of them that are images by their names.
+    sa.Column("objects", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("found", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("reason", sa.String(255)),
+    sqlite_with_rowid=False,
+)

@@ -70,6 +70,7 @@ class IndexResult:
     indexed: tuple[IndexedFace, ...]
     unindexed: tuple[RejectedFace, ...]
     model_version: str
+    image_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +167,22 @@ class FaceService:
         quality_filter: QualityFilter = QualityFilter.AUTO,
         attributes: frozenset[str] = frozenset(),
         expires_in: int | None = None,
+        identity: str | None = None,
     ) -> IndexResult:
         """Store the faces of an image, at most `max_faces` (100); on disk when this returns.
 
         The same image with the same `external_image_id` gives the same faces again and stores nothing, and
         they end when they would have; without an external id every call stores new faces. expires_in: seconds
-        that the new ones are kept (FOREVER: no end); None: as long as the collection keeps faces. Raises
-        NotFound, ModelMismatch, QuotaExceeded, the errors of images and engine, StorageError.
+        that the new ones are kept (FOREVER: no end); None: as long as the collection keeps faces. identity:
+        of the one collection that is meant, no later one of its name. Raises NotFound, ModelMismatch,
+        QuotaExceeded, the errors of images and engine, StorageError.
         """
         limit = min(max_faces or MAX_FACES_PER_IMAGE, MAX_FACES_PER_IMAGE)
 
         def work() -> IndexResult:
             target, engine = open_collection(self._database, self._engines, collection)
+            if identity not in (None, target.identity):
+                raise NotFound(f"The collection id: {collection} was deleted, and made anew, meanwhile")
             data = self._images.load(image)
             seen = self._look(target, engine, data, external_image_id, limit, quality_filter, attributes)
             source = recordable_source(image)
@@ -188,6 +193,7 @@ class FaceService:
                 ),
                 unindexed=seen.selection.rejected,
                 model_version=target.model_version,
+                image_id=seen.image_id,
             )
 
         return settled(work)

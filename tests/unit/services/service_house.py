@@ -11,6 +11,7 @@ from facerec.config import UserMatching, read_settings
 from facerec.db import Database
 from facerec.domain import FOREVER, ImageReference, InlineImage, Review
 from facerec.engine.fake import FakeEngine, FakeFace, draw
+from facerec.images.base import ImageLoader
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
 from facerec.services.analysis import AnalysisService
@@ -51,6 +52,7 @@ class House:
 
     database: Database
     engine: FakeEngine
+    engines: Engines
     clock: Clock
     collections: CollectionService
     faces: FaceService
@@ -72,10 +74,11 @@ def open_house(
     default_ttl: int = FOREVER,
     matching: UserMatching = "average",
     database_url: str | None = None,
+    images: ImageLoader | None = None,
 ) -> Iterator[House]:
     """A house over the database of a folder, made where there is none; closed in the end."""
     database = open_metastore(read_settings(data_dir=folder, database_url=database_url))
-    engine, clock, images = engine or FakeEngine(), Clock(), Images()
+    engine, clock, images = engine or FakeEngine(), Clock(), images or Images()
     engines = Engines(engine, database, open_pack=open_fake)
     lifetimes = Lifetimes(default_ttl, clock)
     vectors = EmbeddedStore(folder / "vectors", DatabaseFeed(database))
@@ -83,6 +86,7 @@ def open_house(
     yield House(
         database,
         engine,
+        engines,
         clock,
         CollectionService(database, vectors, engines, lifetimes=lifetimes),
         FaceService(database, vectors, engines, images, max_faces=max_faces, lifetimes=lifetimes),

@@ -53,11 +53,14 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.InvalidVideo: RestError("InvalidVideo", 400, "Send an MP4, MOV or other film that plays."),
         errors.VideoTooLarge: RestError("VideoTooLarge", 413, "Send a shorter or smaller film."),
         errors.InvalidS3Object: RestError("InvalidS3Object", 400, "Check bucket, key and permissions."),
+        errors.S3Unavailable: RestError("S3Unavailable", 503, AGAIN),
         errors.InvalidImageUrl: RestError("InvalidImageUrl", 400, "Send an address of an allowed host."),
+        errors.UrlUnavailable: RestError("UrlUnavailable", 503, AGAIN),
         errors.InvalidPaginationToken: RestError(
             "InvalidPaginationToken", 400, "Begin anew, without a token."
         ),
         errors.NotFound: RestError("NotFound", 404, "Check the name."),
+        errors.AlbumNotFound: RestError("AlbumNotFound", 404, "Create the album first."),
         errors.PersonNotFound: RestError("PersonNotFound", 404, "Register the person first."),
         errors.SessionNotFound: RestError("SessionNotFound", 404, "Open another session."),
         errors.AlreadyExists: RestError("AlreadyExists", 409, "Choose another name."),

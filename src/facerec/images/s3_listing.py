@@ -1,0 +1,41 @@
+"""The objects of a prefix in S3, page by page."""
+
+from __future__ import annotations
+
+import logging
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from facerec.errors import InvalidS3Object, S3Unavailable
+from facerec.images.base import ObjectPage
+from facerec.images.s3 import S3Source, is_away
+
+PAGE = 1000
+"""Keys of a page; S3 gives no more."""
+
+_log = logging.getLogger(__name__)
+
+
+class S3Listing:
+    """Lists prefixes with the client of a source of images. Thread-safe."""
+
+    def __init__(self, source: S3Source) -> None:
+        self._source = source
+
+    def page(self, bucket: str, prefix: str, *, after: str) -> ObjectPage:
+        """See `ObjectLister`. Keys are compared as S3 orders them: by the bytes of their UTF-8."""
+        try:
+            answer = self._source.client().list_objects_v2(
+                Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=PAGE
+            )
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            _log.info("S3 refused a listing: %s", code)
+            if is_away(error):
+                raise S3Unavailable from error
+            raise InvalidS3Object(f"S3 does not list s3://{bucket}/{prefix[:100]}: {code[:60]}.") from error
+        except BotoCoreError as error:
+            _log.warning("S3 did not list a prefix: %s", type(error).__name__)
+            raise S3Unavailable from error
+        keys = tuple(each["Key"] for each in answer.get("Contents", ()))
+        return ObjectPage(keys, keys[-1] if keys and answer.get("IsTruncated") else None)

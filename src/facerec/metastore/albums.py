@@ -1,0 +1,518 @@
+"""Albums: the images that each is made of, and how far each image has come.
+
+An image is a reference, never a copy. Its faces are in the album's collection, which has the album's id as
+its name, and are found by the image's `image_id` and `external_id`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NewType
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from facerec.errors import AlbumNotFound, AlreadyExists
+from facerec.metastore.tables import album_images, album_listings, albums
+
+AlbumKey = NewType("AlbumKey", int)
+"""Database key of an album. Never reused."""
+
+MOST_AT_ONCE = 500
+"""Values of one statement, well below what SQLite takes."""
+
+LONGEST_REASON = 255
+
+
+class ImageState(IntEnum):
+    """How far an image, or a listing of images, has come."""
+
+    WAITING = 0
+    DONE = 1
+    FAILED = 2
+    CANCELLED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Album:
+    """A set of photographs. Its faces are in the collection of the same name."""
+
+    key: AlbumKey
+    album_id: str
+    title: str
+    created_at: float
+    """Seconds since the epoch, the same as its collection's."""
+    images: int
+    """How many were added."""
+    webhook: str | None = None
+    """Address that is told when nothing waits any more."""
+
+    @property
+    def collection_identity(self) -> str:
+        """The `identity` of its collection."""
+        return f"{self.created_at!r}/{self.album_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image to be added: where it lies, and the external id that its faces get."""
+
+    digest: bytes
+    """16 bytes that follow from source and version."""
+    source: str
+    version: str | None
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlbumImage:
+    """An image of an album."""
+
+    album: AlbumKey
+    number: int
+    """Its place in the album, from 1."""
+    source: str
+    """s3://bucket/key, http(s)://host/path, or upload:NAME."""
+    version: str | None
+    external_id: str
+    state: ImageState
+    attempts: int
+    """How often it was tried; kept when it is done or has failed."""
+    reason: str | None
+    """Why it has failed."""
+    faces: int
+    """Faces stored of it."""
+    image_id: str | None
+    """UUID of its bytes, as its faces have it; None before it was looked at."""
+    finished_at: float | None
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A prefix in S3, the objects of which become images of an album."""
+
+    album: AlbumKey
+    number: int
+    bucket: str
+    prefix: str
+    after: str
+    """The last key that was read; empty before the first."""
+    state: ImageState
+    objects: int
+    """Objects read."""
+    found: int
+    """Those of them that are images by their names."""
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Images that were finished since some moment, and when the first of them was (None: there are none)."""
+
+    images: int
+    first_at: float | None
+
+
+def insert(
+    connection: sa.Connection, *, album_id: str, title: str, created_at: float, webhook: str | None
+) -> Album:
+    """Make an empty album. Raises AlreadyExists."""
+    try:
+        connection.execute(
+            albums.insert().values(album_id=album_id, title=title, created_at=created_at, webhook=webhook)
+        )
+    except IntegrityError as error:
+        raise AlreadyExists(f"The album {album_id} already exists") from error
+    return find(connection, album_id)
+
+
+def find(connection: sa.Connection, album_id: str, *, lock: bool = False) -> Album:
+    """The album of that id; with `lock`, kept from other writers until the transaction ends.
+
+    Raises AlbumNotFound.
+    """
+    query = sa.select(albums).where(albums.c.album_id == album_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise AlbumNotFound(f"The album {album_id} does not exist")
+    return _album(row)
+
+
+def look_up(connection: sa.Connection, key: AlbumKey, *, lock: bool = False) -> Album | None:
+    """The album of that key; None where it has been deleted."""
+    query = sa.select(albums).where(albums.c.key == key, albums.c.album_id.is_not(None))
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else _album(row)
+
+
+def list_after(connection: sa.Connection, after: int, limit: int) -> list[Album]:
+    """Up to `limit` albums with a key greater than `after`, oldest first."""
+    query = sa.select(albums).where(albums.c.key > after, albums.c.album_id.is_not(None))
+    return [_album(row) for row in connection.execute(query.order_by(albums.c.key).limit(limit))]
+
+
+def mark_deleted(connection: sa.Connection, key: AlbumKey) -> None:
+    """Take the album's id away: it cannot be found, and the id is free."""
+    connection.execute(albums.update().where(albums.c.key == key).values(album_id=None))
+
+
+def awaiting_removal(connection: sa.Connection) -> list[AlbumKey]:
+    """Deleted albums of which rows are left."""
+    return [
+        AlbumKey(key)
+        for key in connection.scalars(sa.select(albums.c.key).where(albums.c.album_id.is_(None)))
+    ]
+
+
+def remove_some(connection: sa.Connection, key: AlbumKey, limit: int) -> bool:
+    """Remove up to `limit` images of a deleted album; True when nothing of it is left.
+
+    Processes that remove the same one take turns.
+    """
+    connection.execute(sa.select(albums.c.key).where(albums.c.key == key).with_for_update())
+    some = sa.select(album_images.c.number).where(album_images.c.album_key == key).limit(limit)
+    removed = connection.execute(
+        album_images.delete().where(album_images.c.album_key == key, album_images.c.number.in_(some))
+    )
+    if removed.rowcount >= limit:
+        return False
+    connection.execute(album_listings.delete().where(album_listings.c.album_key == key))
+    connection.execute(albums.delete().where(albums.c.key == key))
+    return True
+
+
+# --- images ------------------------------------------------------------------------------------------
+
+
+def add(connection: sa.Connection, album: Album, new: Sequence[NewImage]) -> int:
+    """Add images as waiting ones; those that are there already are left as they are. How many are new.
+
+    The caller has locked the album.
+    """
+    wanted = {image.digest: image for image in new}
+    for digest in present(connection, album, list(wanted)):
+        del wanted[digest]
+    if not wanted:
+        return 0
+    rows = [
+        {
+            "album_key": album.key,
+            "number": number,
+            "digest": image.digest,
+            "source": image.source,
+            "version": image.version,
+            "external_id": image.external_id,
+            "state": ImageState.WAITING,
+            "queued": False,
+        }
+        for number, image in enumerate(wanted.values(), _take_numbers(connection, album, len(wanted)))
+    ]
+    connection.execute(album_images.insert(), rows)
+    return len(rows)
+
+
+def present(connection: sa.Connection, album: Album, digests: Sequence[bytes]) -> dict[bytes, int]:
+    """The numbers of those images, by digest, that the album has."""
+    found: dict[bytes, int] = {}
+    for start in range(0, len(digests), MOST_AT_ONCE):
+        rows = connection.execute(
+            sa.select(album_images.c.digest, album_images.c.number).where(
+                album_images.c.album_key == album.key,
+                album_images.c.digest.in_(digests[start : start + MOST_AT_ONCE]),
+            )
+        )
+        found.update({bytes(digest): number for digest, number in rows})
+    return found
+
+
+def image(connection: sa.Connection, key: AlbumKey, number: int) -> AlbumImage | None:
+    """An image of an album that is there; None where image or album are not."""
+    row = connection.execute(
+        sa.select(album_images)
+        .join(albums, albums.c.key == album_images.c.album_key)
+        .where(
+            album_images.c.album_key == key,
+            album_images.c.number == number,
+            albums.c.album_id.is_not(None),
+        )
+    ).one_or_none()
+    return None if row is None else _image(row)
+
+
+def images_after(
+    connection: sa.Connection, album: Album, after: int, limit: int, *, state: ImageState | None = None
+) -> list[AlbumImage]:
+    """Up to `limit` images with a number greater than `after`, in its order; with `state`, those in it."""
+    query = sa.select(album_images).where(
+        album_images.c.album_key == album.key, album_images.c.number > after
+    )
+    if state is not None:
+        query = query.where(album_images.c.state == state)
+    rows = connection.execute(query.order_by(album_images.c.number).limit(limit))
+    return [_image(row) for row in rows]
+
+
+def images_of(connection: sa.Connection, album: Album, image_ids: Iterable[str]) -> list[AlbumImage]:
+    """The images with these image ids, in the order of their numbers: several where copies were added."""
+    wanted = [uuid.UUID(each).bytes for each in dict.fromkeys(image_ids)]
+    found: list[AlbumImage] = []
+    for start in range(0, len(wanted), MOST_AT_ONCE):
+        rows = connection.execute(
+            sa.select(album_images).where(
+                album_images.c.album_key == album.key,
+                album_images.c.image_id.in_(wanted[start : start + MOST_AT_ONCE]),
+            )
+        )
+        found += [_image(row) for row in rows]
+    return sorted(found, key=lambda each: each.number)
+
+
+def finish(
+    connection: sa.Connection,
+    key: AlbumKey,
+    number: int,
+    state: ImageState,
+    *,
+    attempts: int,
+    finished_at: float,
+    reason: str | None = None,
+    faces: int = 0,
+    image_id: str | None = None,
+) -> bool:
+    """Note what became of an image; False where that was noted before, or the album is gone.
+
+    One that was cancelled while it was at work is done all the same, for its faces are stored; it does not
+    fail.
+    """
+    from_states = [ImageState.WAITING]
+    if state is ImageState.DONE:
+        from_states.append(ImageState.CANCELLED)
+    changed = connection.execute(
+        album_images.update()
+        .where(
+            album_images.c.album_key == key,
+            album_images.c.number == number,
+            album_images.c.state.in_(from_states),
+        )
+        .values(
+            state=state,
+            queued=True,
+            attempts=attempts,
+            reason=None if reason is None else reason[:LONGEST_REASON],
+            faces=faces,
+            image_id=None if image_id is None else uuid.UUID(image_id).bytes,
+            finished_at=finished_at,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def cancel(connection: sa.Connection, album: Album) -> int:
+    """Let everything that waits wait no more; how many images that were. The caller has locked the album."""
+    for table in (album_listings, album_images):
+        changed = connection.execute(
+            table.update()
+            .where(table.c.album_key == album.key, table.c.state == ImageState.WAITING)
+            .values(state=ImageState.CANCELLED, queued=True)
+        )
+    return changed.rowcount
+
+
+def wait_again(connection: sa.Connection, album: Album, states: Sequence[ImageState]) -> int:
+    """Let images and listings of these states wait again, to be queued anew; how many images that were."""
+    for table in (album_listings, album_images):
+        values: dict[str, Any] = {"state": ImageState.WAITING, "queued": False, "reason": None}
+        if table is album_images:
+            values |= {"attempts": 0, "finished_at": None}
+        changed = connection.execute(
+            table.update().where(table.c.album_key == album.key, table.c.state.in_(states)).values(**values)
+        )
+    return changed.rowcount
+
+
+def counts(connection: sa.Connection, key: AlbumKey) -> dict[ImageState, int]:
+    """How many images are in each state."""
+    rows = connection.execute(
+        sa.select(album_images.c.state, sa.func.count())
+        .where(album_images.c.album_key == key)
+        .group_by(album_images.c.state)
+    )
+    found = {ImageState(state): number for state, number in rows}
+    return {state: found.get(state, 0) for state in ImageState}
+
+
+def finished_since(connection: sa.Connection, key: AlbumKey, moment: float) -> Finished:
+    """What was finished after a moment (seconds since the epoch)."""
+    number, first = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(album_images.c.finished_at)).where(
+            album_images.c.album_key == key, album_images.c.finished_at > moment
+        )
+    ).one()
+    return Finished(number, first)
+
+
+# --- what is to be queued ------------------------------------------------------------------------------
+
+
+def unqueued(connection: sa.Connection, key: AlbumKey, limit: int) -> list[int]:
+    """Numbers of up to `limit` images that wait and for which no job was queued."""
+    query = sa.select(album_images.c.number).where(
+        album_images.c.album_key == key, sa.not_(album_images.c.queued)
+    )
+    return list(connection.scalars(query.order_by(album_images.c.number).limit(limit)))
+
+
+def mark_queued(connection: sa.Connection, key: AlbumKey, numbers: Sequence[int]) -> None:
+    """Note that jobs were queued for these images."""
+    connection.execute(
+        album_images.update()
+        .where(album_images.c.album_key == key, album_images.c.number.in_(numbers))
+        .values(queued=True)
+    )
+
+
+def with_unqueued(connection: sa.Connection) -> list[AlbumKey]:
+    """Albums that have images or listings for which no job was queued."""
+    keys: set[int] = set()
+    for table in (album_images, album_listings):
+        query = sa.select(table.c.album_key).where(sa.not_(table.c.queued)).distinct()
+        keys.update(connection.scalars(query))
+    return [AlbumKey(key) for key in sorted(keys)]
+
+
+# --- listings ------------------------------------------------------------------------------------------
+
+
+def add_listing(connection: sa.Connection, album: Album, bucket: str, prefix: str) -> Listing:
+    """Add a prefix to be listed, or find it where it is being listed. The caller has locked the album."""
+    for each in listings(connection, album.key):
+        if (each.bucket, each.prefix, each.state) == (bucket, prefix, ImageState.WAITING):
+            return each
+    number = connection.execute(
+        albums.update()
+        .where(albums.c.key == album.key)
+        .values(listing_number=albums.c.listing_number + 1)
+        .returning(albums.c.listing_number)
+    ).scalar_one()
+    connection.execute(
+        album_listings.insert().values(
+            album_key=album.key,
+            number=number,
+            bucket=bucket,
+            prefix=prefix,
+            after="",
+            state=ImageState.WAITING,
+            queued=False,
+        )
+    )
+    return next(each for each in listings(connection, album.key) if each.number == number)
+
+
+def listings(connection: sa.Connection, key: AlbumKey) -> list[Listing]:
+    """The listings of an album, oldest first."""
+    query = sa.select(album_listings).where(album_listings.c.album_key == key)
+    return [
+        Listing(
+            album=AlbumKey(row.album_key),
+            number=row.number,
+            bucket=row.bucket,
+            prefix=row.prefix,
+            after=row.after,
+            state=ImageState(row.state),
+            objects=row.objects,
+            found=row.found,
+            reason=row.reason,
+        )
+        for row in connection.execute(query.order_by(album_listings.c.number))
+    ]
+
+
+def unqueued_listings(connection: sa.Connection, key: AlbumKey) -> list[int]:
+    """Numbers of the listings that wait and for which no job was queued."""
+    query = sa.select(album_listings.c.number).where(
+        album_listings.c.album_key == key, sa.not_(album_listings.c.queued)
+    )
+    return list(connection.scalars(query))
+
+
+def mark_listing_queued(connection: sa.Connection, key: AlbumKey, number: int) -> None:
+    """Note that a job was queued for a listing."""
+    connection.execute(
+        album_listings.update()
+        .where(album_listings.c.album_key == key, album_listings.c.number == number)
+        .values(queued=True)
+    )
+
+
+def advance_listing(
+    connection: sa.Connection,
+    listing: Listing,
+    state: ImageState,
+    *,
+    after: str,
+    objects: int = 0,
+    found: int = 0,
+    reason: str | None = None,
+    queued: bool = True,
+) -> bool:
+    """Note how far a listing has come, from where `listing` stood; False where another one moved it."""
+    changed = connection.execute(
+        album_listings.update()
+        .where(
+            album_listings.c.album_key == listing.album,
+            album_listings.c.number == listing.number,
+            album_listings.c.after == listing.after,
+            album_listings.c.state == ImageState.WAITING,
+        )
+        .values(
+            after=after,
+            state=state,
+            queued=queued,
+            objects=album_listings.c.objects + objects,
+            found=album_listings.c.found + found,
+            reason=None if reason is None else reason[:LONGEST_REASON],
+        )
+    )
+    return changed.rowcount == 1
+
+
+def _take_numbers(connection: sa.Connection, album: Album, count: int) -> int:
+    """The first of `count` numbers that no image of the album has had."""
+    last = connection.execute(
+        albums.update()
+        .where(albums.c.key == album.key)
+        .values(image_number=albums.c.image_number + count)
+        .returning(albums.c.image_number)
+    ).scalar_one()
+    return int(last) - count + 1
+
+
+def _album(row: sa.Row[Any]) -> Album:
+    return Album(
+        key=AlbumKey(row.key),
+        album_id=row.album_id,
+        title=row.title,
+        created_at=row.created_at,
+        images=row.image_number,
+        webhook=row.webhook,
+    )
+
+
+def _image(row: sa.Row[Any]) -> AlbumImage:
+    return AlbumImage(
+        album=AlbumKey(row.album_key),
+        number=row.number,
+        source=row.source,
+        version=row.version,
+        external_id=row.external_id,
+        state=ImageState(row.state),
+        attempts=row.attempts,
+        reason=row.reason,
+        faces=row.faces,
+        image_id=None if row.image_id is None else str(uuid.UUID(bytes=row.image_id)),
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,1 @@
+"""Albums: photographs that are indexed in the background, and searched together."""

@@ -1,0 +1,183 @@
+"""The jobs of albums: look at one image, list one page of a prefix.
+
+Each may be done twice, or be broken off between its transactions, and the album ends the same: an image's
+faces are found by image and external id and are not stored again, and a listing goes on from a key.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from facerec.db import Database
+from facerec.domain import S3Image
+from facerec.errors import (
+    FacerecError,
+    ImageTooLarge,
+    InvalidImage,
+    InvalidImageUrl,
+    InvalidS3Object,
+    ModelMismatch,
+    NotFound,
+    QuotaExceeded,
+    S3Unavailable,
+    UrlUnavailable,
+)
+from facerec.images.base import ObjectLister
+from facerec.jobs.base import Job, Priority
+from facerec.metastore import albums
+from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing
+from facerec.services.albums.service import AlbumService
+from facerec.services.albums.sources import is_image_name, new_image, reference_of
+from facerec.services.faces import FaceService, IndexResult
+from facerec.services.retention.lifetimes import Lifetimes
+
+ATTEMPTS = 4
+"""Times that an image or a page is tried before it has failed. A job that kills its worker comes back with
+the next number too, and is not tried a fifth time."""
+
+FOR_GOOD = (
+    InvalidImage,
+    ImageTooLarge,
+    InvalidS3Object,
+    InvalidImageUrl,
+    ModelMismatch,
+    QuotaExceeded,
+    NotFound,
+)
+"""What is wrong with the image or the album, and is not cured by trying again..."""
+
+MAY_PASS = (S3Unavailable, UrlUnavailable)
+"""...but for these of them."""
+
+_log = logging.getLogger(__name__)
+
+
+class AlbumIndexing:
+    """Does the jobs of albums. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        albums: AlbumService,
+        faces: FaceService,
+        objects: ObjectLister,
+        *,
+        lifetimes: Lifetimes | None = None,
+    ) -> None:
+        self._database = database
+        self._albums = albums
+        self._faces = faces
+        self._objects = objects
+        self._clock = (lifetimes or Lifetimes()).clock
+
+    def index_image(self, job: Job) -> None:
+        """Look at an image of an album. What cannot be had or read has failed, with the reason.
+
+        Raises what may pass by itself (StorageError, Overloaded, S3Unavailable...), until it was tried
+        `ATTEMPTS` times.
+        """
+        key, number = AlbumKey(_number(job, "album")), _number(job, "image")
+        with self._database.read() as connection:
+            album = albums.look_up(connection, key)
+            image = albums.image(connection, key, number)
+        if album is None or image is None or image.state is not ImageState.WAITING:
+            return
+        if job.attempt > ATTEMPTS:
+            self._fail(image, job, f"It was given up after {ATTEMPTS} attempts: none of them ended.")
+            return
+        try:
+            result = self._index(album, image)
+        except FacerecError as error:
+            passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
+            if passing and job.attempt < ATTEMPTS:
+                raise
+            self._fail(image, job, error.message)
+        else:
+            self._finish(image, job, result)
+
+    def list_prefix(self, job: Job) -> None:
+        """Read the next page of a prefix, add its images, and queue a job for the page after it.
+
+        Raises what may pass by itself, as `index_image` does.
+        """
+        key, number = AlbumKey(_number(job, "album")), _number(job, "listing")
+        with self._database.read() as connection:
+            present = albums.look_up(connection, key) is not None
+            found = [each for each in albums.listings(connection, key) if each.number == number]
+        if not present or not found or found[0].state is not ImageState.WAITING:
+            return
+        try:
+            self._read_page(found[0])
+        except FacerecError as error:
+            passing = not isinstance(error, InvalidS3Object) or isinstance(error, MAY_PASS)
+            if passing and job.attempt < ATTEMPTS:
+                raise
+            self._advance(found[0], ImageState.FAILED, reason=error.message)
+
+    def _index(self, album: Album, image: AlbumImage) -> IndexResult:
+        reference = reference_of(image)
+        if reference is None:
+            raise InvalidImage("The image came with a request and was not kept: send it again.")
+        return self._faces.index(
+            album.album_id,
+            reference,
+            external_image_id=image.external_id,
+            identity=album.collection_identity,
+        )
+
+    def _finish(self, image: AlbumImage, job: Job, result: IndexResult) -> None:
+        now = self._clock()
+        self._database.write_together(
+            lambda connection: albums.finish(
+                connection,
+                image.album,
+                image.number,
+                ImageState.DONE,
+                attempts=job.attempt,
+                finished_at=now,
+                faces=len(result.indexed),
+                image_id=result.image_id,
+            )
+        )
+
+    def _fail(self, image: AlbumImage, job: Job, reason: str) -> None:
+        now = self._clock()
+        self._database.write_together(
+            lambda connection: albums.finish(
+                connection,
+                image.album,
+                image.number,
+                ImageState.FAILED,
+                attempts=min(job.attempt, ATTEMPTS),
+                finished_at=now,
+                reason=reason,
+            )
+        )
+
+    def _read_page(self, listing: Listing) -> None:
+        page = self._objects.page(listing.bucket, listing.prefix, after=listing.after)
+        images = [new_image(S3Image(listing.bucket, key)) for key in page.keys if is_image_name(key)]
+        with self._database.write() as connection:
+            album = albums.look_up(connection, listing.album, lock=True)
+            if album is None or not albums.advance_listing(
+                connection,
+                listing,
+                ImageState.DONE if page.last is None else ImageState.WAITING,
+                after=listing.after if page.last is None else page.last,
+                objects=len(page.keys),
+                found=len(images),
+                queued=page.last is None,
+            ):
+                return  # deleted, cancelled, or read by another one meanwhile
+            albums.add(connection, album, images)
+        self._albums.dispatch(listing.album, Priority.BACKLOG)
+
+    def _advance(self, listing: Listing, state: ImageState, *, reason: str) -> None:
+        with self._database.write() as connection:
+            albums.advance_listing(connection, listing, state, after=listing.after, reason=reason)
+
+
+def _number(job: Job, name: str) -> int:
+    """A number of the job's payload; 0, which nothing has, for anything else."""
+    value = job.payload.get(name)
+    return value if isinstance(value, int) else 0
