@@ -39,6 +39,14 @@ DIFFERENCES = {
     "DescribeCollection": "Faces past their time are not counted, swept or not.",
     "DetectFaces": "Attributes that the model pack does not judge are left out of the answer.",
     "DisassociateFaces": "A user without faces is `CREATED` again.",
+    "GetFaceDetection": (
+        "Attributes that the model pack does not judge are left out. A video that breaks off has succeeded, "
+        "with a `StatusMessage`. Results are kept for `FACEREC_VIDEO_RESULTS_TTL` ([video](video.md))."
+    ),
+    "GetFaceSearch": (
+        "A person is a face that is followed. `FaceMatches` holds up to 10 faces, none that was deleted "
+        "since, and none for a person of whom no frame shows a good face."
+    ),
     "IndexFaces": (
         "Attributes that the model pack does not judge are left out. The same image with the same "
         "`ExternalImageId` gives the same faces again."
@@ -54,6 +62,11 @@ DIFFERENCES = {
         "(`FACEREC_USER_MATCHING`)."
     ),
     "SearchUsersByImage": "80 matches without `MaxUsers`.",
+    "StartFaceDetection": (
+        "Five frames a second are looked at (`FACEREC_VIDEO_FPS`). MP4, MOV, Matroska, WebM, AVI and "
+        "MPEG-TS. The role of `NotificationChannel` is not needed."
+    ),
+    "StartFaceSearch": "As StartFaceDetection. The collection is searched at the end of the video.",
     "TagResource": (
         "Collections alone have tags. Both forms of an ARN are understood. The tag `facerec:face-ttl` "
         "(`30d`, `12h`, `forever`) says how long the collection keeps faces ([retention](retention.md)); "

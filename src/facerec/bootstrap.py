@@ -14,18 +14,22 @@ from facerec.db import Database
 from facerec.domain import Collection
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
+from facerec.engine.video.container import VideoLimits
 from facerec.images.loader import open_loader
+from facerec.images.videos import VideoSource, open_video_source
 from facerec.metastore import collections as collection_rows
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
 from facerec.metastore.scopes import ScopeLedger
+from facerec.notices.sns import SnsTopics
+from facerec.notices.webhook import Webhook
 from facerec.services.analysis import AnalysisService
 from facerec.services.background import Background
 from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.keys import KeyService
-from facerec.services.matching import UserMatcher
+from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule
 from facerec.services.registry.service import RegistryPolicy, RegistryService
@@ -36,10 +40,18 @@ from facerec.services.retention.forgetting import ForgettingService
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.proof import ForgettingWithProof, out_of_reach
 from facerec.services.retention.sweeping import Sweeper
+from facerec.services.videos.analysis import Look
+from facerec.services.videos.service import VideoService
+from facerec.services.videos.telling import VideoTeller
+from facerec.services.videos.uploads import node_of
+from facerec.services.videos.working import VideoThreads, VideoWorker
 from facerec.sessions.base import SessionStore
 from facerec.sessions.opening import open_sessions
 from facerec.vectors.base import VectorStore
 from facerec.vectors.opening import open_vectors
+
+NOTICE_PAUSE_SECONDS = 1.0
+"""Pause between two looks for ends of videos that are to be told."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +71,7 @@ class Service:
     registry: RegistryService
     registrations: RegistrationSessions
     analysis: AnalysisService
+    videos: VideoService
     keys: KeyService
     sweeper: Sweeper
 
@@ -131,8 +144,21 @@ def open_service(
                 each.forget(image_ids)
 
         sweeper = Sweeper(database, vectors, lifetimes, forget_images=forget_images)
+        source = open_video_source(settings)
+        videos = VideoService(
+            database,
+            source,
+            lifetimes,
+            max_jobs=settings.max_video_jobs,
+            kept_seconds=settings.video_results_seconds,
+            uploads=settings.videos_folder,
+        )
+        if background:
+            worker = _video_worker(settings, database, engines, vectors, lifetimes, source)
+            stack.callback(VideoThreads(worker, threads=max(settings.threads // 2, 1)).close)
+            stack.callback(_telling(settings, database).close)
         if background and settings.sweep_seconds:
-            stack.callback(_upkeep(sweeper, forgetful, settings.sweep_seconds).close)
+            stack.callback(_upkeep(sweeper, videos, forgetful, settings.sweep_seconds).close)
         people = PeopleService(
             database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
         )
@@ -160,6 +186,7 @@ def open_service(
             registry=registry,
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
             analysis=AnalysisService(engine, images),
+            videos=videos,
             keys=open_keys(settings, database),
             sweeper=sweeper,
         )
@@ -223,6 +250,50 @@ def open_cleaner(settings: Settings) -> Iterator[Cleaner]:
         )
 
 
+def video_look(settings: Settings) -> Look:
+    """How videos are looked at."""
+    return Look(
+        VideoLimits(max_pixels=settings.max_video_pixels, max_seconds=settings.max_video_seconds),
+        frames_per_second=settings.video_fps,
+        max_seconds=settings.video_timeout_seconds,
+    )
+
+
+def _video_worker(
+    settings: Settings,
+    database: Database,
+    engines: Engines,
+    vectors: VectorStore,
+    lifetimes: Lifetimes,
+    source: VideoSource,
+) -> VideoWorker:
+    """What does the video jobs."""
+    return VideoWorker(
+        database,
+        engines,
+        FaceMatcher(database, vectors, lifetimes),
+        source,
+        video_look(settings),
+        node=node_of(settings.videos_folder),
+        tells=settings.webhook_url is not None,
+    )
+
+
+def _telling(settings: Settings, database: Database) -> Background:
+    """What tells the ends of video jobs."""
+    topics = SnsTopics(region=settings.aws_region, endpoint_url=settings.sns_endpoint_url)
+    webhook = None
+    if settings.webhook_url is not None:
+        secret = settings.webhook_secret
+        webhook = Webhook(settings.webhook_url, secret.get_secret_value() if secret else None).post
+    teller = VideoTeller(database, topics, webhook)
+
+    def work() -> None:
+        teller.tell()
+
+    return Background("notices", work, pause=NOTICE_PAUSE_SECONDS)
+
+
 def registry_policy(settings: Settings) -> RegistryPolicy:
     """How the registry of the settings decides."""
     return RegistryPolicy(
@@ -233,7 +304,9 @@ def registry_policy(settings: Settings) -> RegistryPolicy:
     )
 
 
-def _upkeep(sweeper: Sweeper, forgetful: Sequence[RememberingEngine], pause: float) -> Background:
+def _upkeep(
+    sweeper: Sweeper, videos: VideoService, forgetful: Sequence[RememberingEngine], pause: float
+) -> Background:
     """What a running service does about what is past its time: one process for all, and each for itself."""
 
     def work() -> None:
@@ -243,6 +316,7 @@ def _upkeep(sweeper: Sweeper, forgetful: Sequence[RememberingEngine], pause: flo
         if swept is not None and any(dataclasses.astuple(swept)):
             _log.info("swept: %s", swept)
         sweeper.let_go()
+        videos.remove_past()
 
     return Background("retention", work, pause=pause)
 

@@ -439,6 +439,69 @@ class Settings(BaseSettings):
         description="S3 endpoint for Image.S3Object (MinIO, moto); default: AWS, by boto3's own credentials.",
     )
 
+    # --- videos
+    max_video_bytes: int = Field(
+        2048 * MEBIBYTE,
+        ge=1,
+        validation_alias="FACEREC_MAX_VIDEO_BYTES",
+        description="Most bytes of a video.",
+    )
+    max_video_seconds: float = Field(
+        6 * 3600,
+        gt=0,
+        validation_alias="FACEREC_MAX_VIDEO_SECONDS",
+        description="Longest video, in seconds of it.",
+    )
+    max_video_pixels: int = Field(
+        4096 * 2304,
+        ge=1,
+        validation_alias="FACEREC_MAX_VIDEO_PIXELS",
+        description="Most pixels of a video's frame; checked before decoding.",
+    )
+    video_fps: float = Field(
+        5,
+        gt=0,
+        le=60,
+        validation_alias="FACEREC_VIDEO_FPS",
+        description="Frames of a video that are looked at, for each second of it; where nobody is to be "
+        "seen and nothing moves, fewer are.",
+    )
+    video_timeout_seconds: float = Field(
+        4 * 3600,
+        gt=0,
+        validation_alias="FACEREC_VIDEO_TIMEOUT_SECONDS",
+        description="Longest time that one attempt at a video may take.",
+    )
+    max_video_jobs: int = Field(
+        20,
+        ge=1,
+        validation_alias="FACEREC_MAX_VIDEO_JOBS",
+        description="Most videos waiting or at work; one more is refused (LimitExceeded).",
+    )
+    video_results_ttl: str = Field(
+        "7d",
+        validation_alias="FACEREC_VIDEO_RESULTS_TTL",
+        description="How long the results of a video are kept, as 12h, 7d or forever.",
+    )
+    sns_endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("FACEREC_SNS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SNS"),
+        description="SNS endpoint for a video's NotificationChannel; default: AWS, by boto3's own "
+        "credentials.",
+    )
+    webhook_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        validation_alias="FACEREC_WEBHOOK_URL",
+        description="Address that is told of every video that has ended, by a POST of what SNS would be "
+        "told; default: none.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        validation_alias="FACEREC_WEBHOOK_SECRET",
+        description="Key of the signature (HMAC-SHA256) that each POST to FACEREC_WEBHOOK_URL carries.",
+    )
+
     # --- the AWS door
     aws_region: str = Field(
         "us-east-1", validation_alias="AWS_REGION", description="Region in ARNs and of S3."
@@ -462,7 +525,7 @@ class Settings(BaseSettings):
         "made at first use.",
     )
 
-    @field_validator("face_ttl")
+    @field_validator("face_ttl", "video_results_ttl")
     @classmethod
     def _duration(cls, value: str | None) -> str | None:
         """Refuse what is no duration."""
@@ -474,6 +537,16 @@ class Settings(BaseSettings):
     def face_ttl_seconds(self) -> int:
         """`face_ttl` in seconds, FOREVER without one."""
         return FOREVER if self.face_ttl is None else parse_duration(self.face_ttl)
+
+    @property
+    def video_results_seconds(self) -> int:
+        """`video_results_ttl` in seconds."""
+        return parse_duration(self.video_results_ttl)
+
+    @property
+    def videos_folder(self) -> Path:
+        """Folder of videos that were uploaded and are not looked at yet."""
+        return self.data_dir / "videos"
 
     @field_validator("max_image_pixels", mode="before")
     @classmethod

@@ -137,7 +137,42 @@ class UrlImage:
 ImageReference = InlineImage | S3Image | LocalImage | UrlImage
 
 
+VideoReference = S3Image | LocalImage | UrlImage
+"""Where a video lies; it is not sent with a request to the Rekognition door."""
+
+
 # --- what is known of a video ----------------------------------------------------------------------
+
+
+class VideoOperation(StrEnum):
+    """What a video job looks for. The value is what Rekognition calls it in a notification (`API`)."""
+
+    FACE_DETECTION = "StartFaceDetection"
+    FACE_SEARCH = "StartFaceSearch"
+
+
+class VideoState(StrEnum):
+    """How a video job stands (Rekognition's `VideoJobStatus`)."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoWish:
+    """What is asked of a video."""
+
+    operation: VideoOperation
+    video: VideoReference
+    collection: str | None = None
+    """Where faces are searched; None in a detection."""
+    threshold: float = 80.0
+    """Least similarity 0..100 of a match."""
+    all_attributes: bool = False
+    job_tag: str | None = None
+    topic: str | None = None
+    """ARN of the SNS topic that is told of the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +190,29 @@ class VideoMetadata:
     height: int
     full_range: bool
     """Whether luminance is 0 to 255, and not 16 to 235."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoJob:
+    """A video that is, or was, looked at. Times in seconds since the epoch."""
+
+    job_id: str
+    wish: VideoWish
+    state: VideoState
+    message: str | None
+    """Why it failed, or what was wrong with the video all the same."""
+    created_at: float
+    updated_at: float
+    """When it was last heard of."""
+    finished_at: float | None
+    attempts: int
+    """Times that it was begun."""
+    progress_ms: int
+    """How far it was looked at, in milliseconds of the video."""
+    metadata: VideoMetadata | None
+    """None until it was opened."""
+    entries: int
+    """Faces in the result: one for each face of each frame that was looked at."""
 
 
 # --- what an engine sees in an image ---------------------------------------------------------------

@@ -47,6 +47,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
     ├── JobQueueUnavailable       the job queue does not answer: try again
     ├── SessionStoreUnavailable   what is remembered for minutes does not answer: try again
+    ├── NoticeFailed              nobody could be told of what has ended: it is tried again
     ├── UnreadableFile            an export or backup that is damaged, cut short or of a newer format
     ├── PackError                 a model pack is missing, damaged or unusable
     │   ├── LicenseNotAccepted    the pack's licence has to be accepted first
@@ -227,6 +228,10 @@ class DatabaseBusy(StorageError):
 
 class HistoryPruned(StorageError):
     """What was removed since then is remembered no longer."""
+
+
+class NoticeFailed(FacerecError):
+    """Whoever was to be told does not answer as it should."""
 
 
 class UnreadableFile(FacerecError):

@@ -21,6 +21,7 @@ from facerec.api.rekognition.errors import WIRE_ERRORS
 from facerec.api.rekognition.model import read_model
 from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
+from facerec.engine.base import Engine
 from facerec.engine.fake import FakeEngine
 
 if TYPE_CHECKING:
@@ -74,10 +75,18 @@ def _check_answer(operation_model: Any, response_dict: dict[str, Any], **_: Any)
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, engine: FakeEngine | None = None, **overrides: object) -> Iterator[Running]:
-    """The service with its data in `folder`, its settings overridden, on a free port."""
+def running(
+    folder: Path, *, engine: Engine | None = None, background: bool = False, **overrides: object
+) -> Iterator[Running]:
+    """The service with its data in `folder`, its settings overridden, on a free port.
+
+    background: with what a service does beside its requests.
+    """
     settings = read_settings(data_dir=folder, aws_region=REGION, account_id=ACCOUNT, **overrides)
-    with open_service(settings, engine=engine or FakeEngine()) as service, socket.socket() as listening:
+    with (
+        open_service(settings, engine=engine or FakeEngine(), background=background) as service,
+        socket.socket() as listening,
+    ):
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         config = uvicorn.Config(

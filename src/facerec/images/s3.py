@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,6 +24,15 @@ ATTEMPTS = 3
 CHUNK_BYTES = 256 * 1024
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """An object that is there: which one, its bytes, and the tag of this very content."""
+
+    reference: S3Image
+    size: int
+    tag: str
 
 
 class S3Source:
@@ -46,11 +56,8 @@ class S3Source:
         while reading; InvalidS3Object for every way in which the object can not be had: S3Unavailable where
         that may change by itself.
         """
-        arguments = {"Bucket": reference.bucket, "Key": reference.name}
-        if reference.version is not None:
-            arguments["VersionId"] = reference.version
         try:
-            answer: dict[str, Any] = self.client().get_object(**arguments)  # type: ignore[arg-type,assignment]
+            answer = self.client().get_object(**_arguments(reference))
             with contextlib.closing(answer["Body"]) as body:
                 self._check_size(int(answer["ContentLength"]))
                 chunks, size = [], 0
@@ -66,6 +73,40 @@ class S3Source:
         except BotoCoreError as error:  # no credentials, no connection, time-outs, an answer cut short
             _log.warning("S3 did not give an object: %s", type(error).__name__)
             raise S3Unavailable from error
+
+    def look_up(self, reference: S3Image) -> S3Object:
+        """What is known of an object; nothing of it is read. Raises InvalidS3Object, S3Unavailable."""
+        try:
+            answer = self.client().head_object(**_arguments(reference))
+        except ClientError as error:
+            _log.info("S3 did not tell of an object: %s", type(error).__name__)
+            raise (S3Unavailable if is_away(error) else InvalidS3Object) from error
+        except BotoCoreError as error:
+            _log.warning("S3 did not tell of an object: %s", type(error).__name__)
+            raise S3Unavailable from error
+        return S3Object(reference, int(answer["ContentLength"]), str(answer["ETag"]))
+
+    def read_part(self, found: S3Object, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`, not included, of an object that was looked up.
+
+        Raises InvalidS3Object where it is another one by now, S3Unavailable where S3 does not answer.
+        """
+        arguments = _arguments(found.reference)
+        try:
+            answer = self.client().get_object(
+                **arguments, Range=f"bytes={start}-{end - 1}", IfMatch=found.tag
+            )
+            with contextlib.closing(answer["Body"]) as body:
+                data: bytes = body.read(end - start)
+        except ClientError as error:
+            if is_away(error):
+                raise S3Unavailable from error
+            raise InvalidS3Object("The object in S3 was changed or removed while it was read.") from error
+        except BotoCoreError as error:
+            raise S3Unavailable from error
+        if len(data) != end - start:
+            raise S3Unavailable
+        return data
 
     def _check_size(self, size: int) -> None:
         if size > self.max_bytes:
@@ -98,3 +139,9 @@ def is_away(error: ClientError) -> bool:
     """Whether S3 itself is at fault, or asks for patience, rather than the request."""
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     return status >= 500 or status == 429
+
+
+def _arguments(reference: S3Image) -> dict[str, Any]:
+    """How boto3 is told which object."""
+    named = {"Bucket": reference.bucket, "Key": reference.name}
+    return named if reference.version is None else {**named, "VersionId": reference.version}

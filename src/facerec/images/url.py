@@ -14,7 +14,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,13 @@ class UrlSource:
     """Reads images over HTTP and HTTPS. No proxy is used, whatever the environment says. Thread-safe."""
 
     def __init__(
-        self, *, allowed_hosts: Sequence[str], allow_private: bool, max_bytes: int, seconds: float
+        self,
+        *,
+        allowed_hosts: Sequence[str],
+        allow_private: bool,
+        max_bytes: int,
+        seconds: float,
+        accept: str = "image/*",
     ) -> None:
         """allowed_hosts: names, "*.example.com" for all below example.com, "*" for all; with ":port" that
         port, else the scheme's own. allow_private: also addresses that are not public (loopback, private
@@ -65,9 +71,20 @@ class UrlSource:
         self._allow_private = allow_private
         self._max_bytes = max_bytes
         self._seconds = seconds
+        self._accept = accept
+
+    def check(self, url: str) -> None:
+        """Raise InvalidImageUrl for an address that may not be asked, whatever lies there."""
+        self._check(url)
 
     def read(self, reference: UrlImage) -> bytes:
-        """The image's bytes.
+        """The image's bytes. Raises as `copy` does."""
+        chunks: list[bytes] = []
+        self.copy(reference, chunks.append)
+        return b"".join(chunks)
+
+    def copy(self, reference: UrlImage, write: Callable[[bytes], object]) -> None:
+        """Hand the image's bytes to `write`, piece by piece as they come.
 
         Raises InvalidImageUrl for every way in which it can not be had (UrlUnavailable where that may change
         by itself), ImageTooLarge above `max_bytes`: told by Content-Length before anything is read, and
@@ -76,16 +93,15 @@ class UrlSource:
         guard = _TimeLimit(self._seconds)
         try:
             with guard:
-                data = self._read(reference.url, guard)
+                self._read(reference.url, guard, write)
                 guard.check()  # a connection ended in the midst of the head reads as an empty answer
-                return data
         except (OSError, http.client.HTTPException, ValueError) as error:
             # Whoever sent the address learns nothing of the network behind us.
             _log.info("an image's address did not give it: %s", type(error).__name__)
             reason = "took too long" if guard.expired else "did not give an image"
             raise UrlUnavailable(f"The image's address {reason}.") from error
 
-    def _read(self, url: str, guard: _TimeLimit) -> bytes:
+    def _read(self, url: str, guard: _TimeLimit, write: Callable[[bytes], object]) -> None:
         secure = False
         for _ in range(MAX_REDIRECTS + 1):
             address = self._check(url)
@@ -94,7 +110,7 @@ class UrlSource:
             secure = address.url.scheme == "https"
             with self._asked(address, guard) as answer:
                 if answer.status not in REDIRECTS:
-                    return self._body(answer)
+                    return self._body(answer, write)
                 location = answer.getheader("Location")
             if not location:
                 raise InvalidImageUrl("The image's address leads nowhere.")
@@ -132,7 +148,7 @@ class UrlSource:
             connection.sock = self._connected(address, guard)
             headers = {
                 "Host": address.url.netloc,
-                "Accept": "image/*",
+                "Accept": self._accept,
                 "Accept-Encoding": "identity",
                 "User-Agent": "facerec",
             }
@@ -169,8 +185,8 @@ class UrlSource:
         guard.watch(secured)
         return secured
 
-    def _body(self, answer: http.client.HTTPResponse) -> bytes:
-        """The body of a good answer, within the limit."""
+    def _body(self, answer: http.client.HTTPResponse, write: Callable[[bytes], object]) -> None:
+        """Write the body of a good answer, within the limit."""
         if answer.status != 200:
             away = answer.status >= 500 or answer.status == 429
             raise (UrlUnavailable if away else InvalidImageUrl)(
@@ -181,15 +197,14 @@ class UrlSource:
         declared = answer.length
         if declared is not None and declared > self._max_bytes:
             raise ImageTooLarge(self._too_large())
-        chunks, size = [], 0
+        size = 0
         while chunk := answer.read1(CHUNK_BYTES):
             size += len(chunk)
             if size > self._max_bytes:
                 raise ImageTooLarge(self._too_large())
-            chunks.append(chunk)
+            write(chunk)
         if declared is not None and size != declared:
             raise InvalidImageUrl("The image broke off on its way.")
-        return b"".join(chunks)
 
     def _too_large(self) -> str:
         return f"Image size is too large: behind an address at most {self._max_bytes} bytes are accepted."

@@ -327,3 +327,47 @@ album_listings = sa.Table(
     sa.Column("reason", sa.String(255)),
     sqlite_with_rowid=False,
 )
+
+video_jobs = sa.Table(
+    "video_jobs",
+    metadata,
+    sa.Column("job_id", _name(64), primary_key=True),
+    # Names of facerec.domain.VideoOperation and VideoState.
+    sa.Column("operation", sa.String(32), nullable=False),
+    sa.Column("state", _name(16), nullable=False),
+    # Where the video lies, as JSON; the machine (data folder) that alone has it, for one that was uploaded.
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("node", sa.String(32)),
+    sa.Column("collection_name", sa.String(255)),
+    sa.Column("threshold", sa.Double, nullable=False),
+    sa.Column("all_attributes", sa.Boolean, nullable=False),
+    sa.Column("job_tag", sa.String(1024)),
+    sa.Column("topic", sa.String(1024)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    # Each attempt has a number: one that was overtaken by the next writes nothing more.
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # Not begun before: an attempt that met something that passes.
+    sa.Column("not_before", sa.Double, nullable=False),
+    sa.Column("progress_ms", sa.BigInteger, nullable=False),
+    sa.Column("message", sa.Text),
+    # facerec.domain.VideoMetadata as JSON.
+    sa.Column("metadata", sa.Text),
+    sa.Column("entries", sa.BigInteger, nullable=False),
+    # Persons and their matches, packed.
+    sa.Column("result", sa.LargeBinary),
+    # When its end is to be told next, where it has not been told; times that this was tried.
+    sa.Column("notice_at", sa.Double),
+    sa.Column("notice_attempts", sa.Integer, nullable=False),
+    sa.Index(None, "state"),
+)
+
+video_parts = sa.Table(
+    "video_parts",
+    metadata,
+    sa.Column("job_id", _name(64), sa.ForeignKey("video_jobs.job_id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    # Faces of frames in the order of their times, packed: as many in each part, but for the last one.
+    sa.Column("entries", sa.LargeBinary, nullable=False),
+)

@@ -102,6 +102,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.VectorStoreUnavailable: UNAVAILABLE,
         errors.JobQueueUnavailable: UNAVAILABLE,
         errors.SessionStoreUnavailable: UNAVAILABLE,
+        errors.NoticeFailed: INTERNAL,
         errors.UnreadableFile: INTERNAL,
         errors.PackError: INTERNAL,
         errors.LicenseNotAccepted: INTERNAL,

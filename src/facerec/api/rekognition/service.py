@@ -9,6 +9,7 @@ from facerec.services.analysis import AnalysisService
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.people import PeopleService
+from facerec.services.videos.service import VideoService
 
 
 class Service(Protocol):
@@ -33,3 +34,7 @@ class Service(Protocol):
     @property
     def analysis(self) -> AnalysisService:
         """Use cases that store nothing."""
+
+    @property
+    def videos(self) -> VideoService:
+        """Use cases of videos."""

@@ -17,8 +17,11 @@ from facerec.domain import (
     Landmark,
     Pose,
     Quality,
+    S3Image,
     User,
     UserMatch,
+    VideoJob,
+    VideoMetadata,
 )
 
 Structure = dict[str, Any]
@@ -93,6 +96,37 @@ def user(value: User) -> Structure:
 def user_match(match: UserMatch) -> Structure:
     """UserMatch."""
     return {"Similarity": match.similarity, "User": user(match.user)}
+
+
+def video_job(job: VideoJob) -> Structure:
+    """What both Get operations say of a job; of the video, where it lies in S3."""
+    video = job.wish.video
+    return {
+        "JobId": job.job_id,
+        "JobStatus": job.state,
+        "StatusMessage": job.message,
+        "JobTag": job.wish.job_tag,
+        "VideoMetadata": _video_metadata(job.metadata),
+        "Video": (
+            {"S3Object": {"Bucket": video.bucket, "Name": video.name, "Version": video.version}}
+            if isinstance(video, S3Image)
+            else None
+        ),
+    }
+
+
+def _video_metadata(metadata: VideoMetadata | None) -> Structure | None:
+    if metadata is None:
+        return None
+    return {
+        "Codec": metadata.codec,
+        "DurationMillis": metadata.duration_millis,
+        "Format": metadata.format,
+        "FrameRate": metadata.frame_rate,
+        "FrameHeight": metadata.height,
+        "FrameWidth": metadata.width,
+        "ColorRange": "FULL" if metadata.full_range else "LIMITED",
+    }
 
 
 def _landmark(landmark: Landmark) -> Structure:

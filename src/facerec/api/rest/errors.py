@@ -88,6 +88,7 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.DatabaseUnavailable: RestError("StorageError", 503, AGAIN),
         errors.DatabaseBusy: RestError("StorageError", 503, AGAIN),
         errors.HistoryPruned: RestError("StorageError", 500, INTERNAL.hint),
+        errors.NoticeFailed: INTERNAL,
         errors.UnreadableFile: INTERNAL,
         errors.VectorStoreUnavailable: RestError("StorageError", 503, AGAIN),
         errors.JobQueueUnavailable: RestError("StorageError", 503, AGAIN),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -78,14 +77,6 @@ class FramePicture(Picture):
             return self._sizes[shrink]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """A frame and its time in milliseconds since the video's beginning."""
-
-    time_ms: int
-    picture: FramePicture
-
-
 class FrameReader:
     """Decodes an opened video, and gives those frames that are to be looked at. For one thread."""
 
@@ -97,7 +88,7 @@ class FrameReader:
         *,
         frames_per_second: float,
     ) -> None:
-        """frames_per_second: looked at; all of a video that has fewer."""
+        """frames_per_second: those that are looked at; all of a video that has fewer."""
         self._av = import_av()
         self._container = container
         self._stream = stream
@@ -121,7 +112,7 @@ class FrameReader:
 
     @property
     def time_ms(self) -> int:
-        """Time of the last frame given; -1 before the first."""
+        """Milliseconds from the video's beginning to the last frame given; -1 before the first."""
         return self._last_ms
 
     @property
@@ -130,8 +121,8 @@ class FrameReader:
         width, height = shown_size(self._stream)
         return width * height * 6
 
-    def read(self) -> Frame | None:
-        """The next frame that is due, None after the last one.
+    def read(self) -> FramePicture | None:
+        """The next frame that is due, None after the last one; `time_ms` is its time.
 
         Raises InvalidVideo for a video without a readable frame, VideoTooLarge beyond the limits.
         """
@@ -142,7 +133,7 @@ class FrameReader:
             self._due = max(self._due + self._step, time_ms + self._step / 2)
             picture = self._picture(frame)
             self._last_ms = time_ms
-            return Frame(time_ms, picture)
+            return picture
         if self._last_ms < 0:
             raise InvalidVideo("The video has no frame that can be read.")
         return None

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from facerec.engine.fake import FakeEngine, draw
 from facerec.engine.video.container import VideoLimits, open_container
-from facerec.engine.video.frames import Frame, FrameReader
+from facerec.engine.video.frames import FramePicture, FrameReader
 from facerec.errors import InvalidVideo, VideoTooLarge
 from films import film, scene, turned
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame and its time in milliseconds."""
+
+    time_ms: int
+    picture: FramePicture
+
 
 LIMITS = VideoLimits(max_pixels=1_000_000, max_seconds=60)
 
@@ -22,9 +32,9 @@ def read(data: bytes, *, rate: float = 10, limits: VideoLimits = LIMITS) -> tupl
         container, stream = stack.enter_context(open_container(io.BytesIO(data), limits))
         reader = FrameReader(container, stream, limits, frames_per_second=rate)
         frames = []
-        while (frame := reader.read()) is not None:
-            assert frame.picture.pixels.shape == (frame.picture.height, frame.picture.width, 3)
-            frames.append(frame)
+        while (picture := reader.read()) is not None:
+            assert picture.pixels.shape == (picture.height, picture.width, 3)
+            frames.append(Frame(reader.time_ms, picture))
         return reader, frames
 
 

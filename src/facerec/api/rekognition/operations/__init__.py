@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from facerec.api.rekognition.operations import collections, faces, images, tags, users
+from facerec.api.rekognition.operations import collections, faces, images, tags, users, videos
 from facerec.api.rekognition.service import Service
 from facerec.api.rekognition.shapes import Structure
 
@@ -28,6 +28,8 @@ OPERATIONS: Mapping[str, Handler] = MappingProxyType(
         "DescribeCollection": collections.describe_collection,
         "DetectFaces": images.detect_faces,
         "DisassociateFaces": users.disassociate_faces,
+        "GetFaceDetection": videos.get_face_detection,
+        "GetFaceSearch": videos.get_face_search,
         "IndexFaces": faces.index_faces,
         "ListCollections": collections.list_collections,
         "ListFaces": faces.list_faces,
@@ -37,6 +39,8 @@ OPERATIONS: Mapping[str, Handler] = MappingProxyType(
         "SearchFacesByImage": faces.search_faces_by_image,
         "SearchUsers": users.search_users,
         "SearchUsersByImage": users.search_users_by_image,
+        "StartFaceDetection": videos.start_face_detection,
+        "StartFaceSearch": videos.start_face_search,
         "TagResource": tags.tag_resource,
         "UntagResource": tags.untag_resource,
     }

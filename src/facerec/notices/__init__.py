@@ -1,0 +1,1 @@
+"""Tells others of what has ended: an SNS topic, a web address."""
