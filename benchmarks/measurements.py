@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTS = ("engine", "search", "service", "accuracy")
+PARTS = ("engine", "search", "service", "accuracy", "people")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
     yield from _service(inputs)
     if inputs.pairs.is_file():
         yield from _accuracy(inputs)
+        yield from _people(inputs)
 
 
 def _engine(inputs: Inputs) -> Iterator[Measurement]:
@@ -140,3 +141,13 @@ def _accuracy(inputs: Inputs) -> Iterator[Measurement]:
     if (inputs.photos / "photos.csv").is_file() or (inputs.photos.parent / "photos.csv").is_file():
         yield Measurement("accuracy_photos", part, "faces found in photographs", recall)
         yield Measurement("accuracy_photos_f32", part, "faces found, in float32", recall, f32)
+
+
+def _people(inputs: Inputs) -> Iterator[Measurement]:
+    draws = ("--draws", "1" if inputs.quick else "8")
+    for name, pack, title in (
+        ("people_small", str(inputs.small), "small networks"),
+        ("people_dlib", "dlib", "the default pack"),
+    ):
+        words = ("python", "benchmarks/people/known_and_unknown.py", pack, str(inputs.images), *draws)
+        yield Measurement(name, "people", title, words)
