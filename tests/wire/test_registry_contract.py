@@ -154,6 +154,13 @@ def test_a_data_url_is_a_picture(api: httpx.Client, name: str) -> None:
     assert api.post("/verify", json={"image": image}).json()["person_id"] == name
 
 
+def test_a_picture_may_lie_elsewhere(api: httpx.Client, name: str) -> None:
+    """At s3://bucket/key or a web address; of hosts only that FACEREC_URL_ALLOWED_HOSTS names."""
+    body = {"person_id": name, "images": ["http://127.0.0.1:9/a.jpg"]}
+    refused(api.post("/register", json=body), 400, "InvalidImageUrl")
+    refused(api.post("/verify", json={"image": "s3://no"}), 400, "InvalidParameter")
+
+
 # --- verify and identify
 
 

@@ -29,6 +29,7 @@ from facerec.cli.migrate import migrate_model
 from facerec.cli.moving import export_collections, import_collections
 from facerec.cli.output import TRACEBACK, one_line_errors
 from facerec.cli.packs import packs_app
+from facerec.cli.people import people_app
 from facerec.cli.retention import clean, expire, forget
 from facerec.cli.search import search
 from facerec.cli.serve import serve
@@ -63,6 +64,7 @@ app.command()(clean)
 app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")
+app.add_typer(people_app, name="people")
 app.add_typer(keys_app, name="keys")
 app.add_typer(encryption_app, name="encryption")
 app.add_typer(packs_app, name="packs")

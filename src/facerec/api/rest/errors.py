@@ -54,6 +54,8 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.VideoTooLarge: RestError("VideoTooLarge", 413, "Send a shorter or smaller film."),
         errors.InvalidS3Object: RestError("InvalidS3Object", 400, "Check bucket, key and permissions."),
         errors.S3Unavailable: RestError("S3Unavailable", 503, AGAIN),
+        errors.S3Unavailable: RestError("InvalidS3Object", 503, AGAIN),
+        errors.UrlUnavailable: RestError("InvalidImageUrl", 503, AGAIN),
         errors.InvalidImageUrl: RestError("InvalidImageUrl", 400, "Send an address of an allowed host."),
         errors.UrlUnavailable: RestError("UrlUnavailable", 503, AGAIN),
         errors.InvalidPaginationToken: RestError(

@@ -13,8 +13,9 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 from starlette.types import Message
 
-from facerec.domain import InlineImage
+from facerec.domain import ImageReference, InlineImage
 from facerec.errors import InvalidImage, InvalidParameter
+from facerec.services.albums.sources import parse_source
 
 MOST_PARTS = 128
 """Files, and fields, of a form."""
@@ -40,8 +41,13 @@ class FormRoute(APIRoute):
         return handle
 
 
-def decode_image(text: str, name: str) -> InlineImage:
-    """The image in a base64 text, perhaps a data URL. Raises InvalidImage that calls it by its name."""
+def image_of(text: str, name: str) -> ImageReference:
+    """The image in a base64 text, perhaps a data URL, or at s3://bucket/key or a web address.
+
+    Raises InvalidImage that calls it by its name, InvalidParameter for an address that none can be.
+    """
+    if text.startswith(("s3://", "http://", "https://")):
+        return parse_source(text)
     head, comma, rest = text.partition(",")
     encoded = rest if comma and head.startswith("data:") else text
     try:

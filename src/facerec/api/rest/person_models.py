@@ -28,7 +28,8 @@ EncodedImage = Annotated[
     str,
     Field(
         min_length=1,
-        description="A JPEG, PNG, WebP, GIF, BMP or TIFF in base64, perhaps as a data URL.",
+        description="A JPEG, PNG, WebP, GIF, BMP or TIFF in base64, perhaps as a data URL; or where it "
+        "lies: s3://bucket/key, or a web address of an allowed host.",
         examples=["/9j/4AAQSkZJRgABAQ..."],
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
 
-from facerec.api.rest.forms import FILE, FILES, TEXT, FormRoute, decode_image, form_of
+from facerec.api.rest.forms import FILE, FILES, TEXT, FormRoute, form_of, image_of
 from facerec.api.rest.person_models import (
     EnrolmentModel,
     IdentificationModel,
@@ -20,7 +20,7 @@ from facerec.api.rest.person_models import (
     UpdateRequest,
     VerifyRequest,
 )
-from facerec.domain import InlineImage
+from facerec.domain import ImageReference
 from facerec.services.registry.service import RegistryService
 
 REGISTER_FORM = form_of(("person_id", "images"), person_id=TEXT, images=FILES, metadata=TEXT, review=TEXT)
@@ -55,7 +55,7 @@ def persons_router(registry: RegistryService) -> APIRouter:
         A stranger is an answer: `match` is false and `person_id` null.
         """
         found = registry.verify(
-            decode_image(body.image, "image"),
+            image_of(body.image, "image"),
             person_id=body.person_id,
             threshold=body.threshold,
             review=body.review,
@@ -66,7 +66,7 @@ def persons_router(registry: RegistryService) -> APIRouter:
     def identify(body: IdentifyRequest) -> IdentifyResponse:
         """Who each face of a photo is, the largest first; a photo without a face gives an empty list."""
         found = registry.identify(
-            decode_image(body.image, "image"), threshold=body.threshold, limit=body.max_faces
+            image_of(body.image, "image"), threshold=body.threshold, limit=body.max_faces
         )
         return IdentifyResponse(faces=[IdentificationModel.of(one) for one in found])
 
@@ -110,5 +110,5 @@ def persons_router(registry: RegistryService) -> APIRouter:
     return router
 
 
-def _images(encoded: Sequence[str]) -> list[InlineImage]:
-    return [decode_image(text, f"images[{place}]") for place, text in enumerate(encoded)]
+def _images(encoded: Sequence[str]) -> list[ImageReference]:
+    return [image_of(text, f"images[{place}]") for place, text in enumerate(encoded)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, status
 
-from facerec.api.rest.forms import FILE, FormRoute, decode_image, form_of
+from facerec.api.rest.forms import FILE, FormRoute, form_of, image_of
 from facerec.api.rest.person_models import (
     EnrolmentModel,
     FrameModel,
@@ -40,7 +40,7 @@ def registrations_router(sessions: RegistrationSessions) -> APIRouter:
 
         A frame that is not taken is no error. The frame itself is not kept.
         """
-        return FrameModel.of(sessions.add(session_id, decode_image(body.image, "image")))
+        return FrameModel.of(sessions.add(session_id, image_of(body.image, "image")))
 
     @router.post("/{session_id}/commit")
     def commit(session_id: SessionId) -> EnrolmentModel:
