@@ -15,6 +15,7 @@ import orjson
 import uvicorn
 from botocore.config import Config
 from shape_samples import differences
+from starlette.types import ASGIApp
 
 from facerec.api.app import create_app
 from facerec.api.rekognition.errors import WIRE_ERRORS
@@ -85,18 +86,23 @@ def running(
     settings = read_settings(data_dir=folder, aws_region=REGION, account_id=ACCOUNT, **overrides)
     with (
         open_service(settings, engine=engine or FakeEngine(), background=background) as service,
-        socket.socket() as listening,
+        listening(create_app(service)) as url,
     ):
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        config = uvicorn.Config(
-            create_app(service), lifespan="off", log_config=None, timeout_graceful_shutdown=5
-        )
+        yield Running(service, url)
+
+
+@contextlib.contextmanager
+def listening(app: ASGIApp) -> Iterator[str]:
+    """The address of an application on a free port."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        opened.listen()
+        config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()
         try:
-            yield Running(service, f"http://127.0.0.1:{listening.getsockname()[1]}")
+            yield f"http://127.0.0.1:{opened.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

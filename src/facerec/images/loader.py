@@ -7,8 +7,9 @@ from pathlib import Path
 from facerec.config import Settings
 from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image, UrlImage
 from facerec.errors import ImageTooLarge, InvalidImage
-from facerec.images.base import ImageLoader
+from facerec.images.base import ImageLoader, ObjectLister
 from facerec.images.s3 import S3Source
+from facerec.images.s3_listing import S3Listing
 from facerec.images.url import UrlSource
 
 
@@ -54,6 +55,11 @@ class ReferenceLoader:
 
 def open_loader(settings: Settings) -> ImageLoader:
     """The loader that the settings describe. Connects to nothing before an image elsewhere is asked for."""
+    return open_sources(settings)[0]
+
+
+def open_sources(settings: Settings) -> tuple[ImageLoader, ObjectLister]:
+    """The loader that the settings describe, and what lists prefixes in the same S3."""
     s3 = S3Source(
         region=settings.aws_region,
         endpoint_url=settings.s3_endpoint_url,
@@ -66,7 +72,8 @@ def open_loader(settings: Settings) -> ImageLoader:
         max_bytes=settings.max_url_image_bytes,
         seconds=settings.url_seconds,
     )
-    return ReferenceLoader(max_image_bytes=settings.max_image_bytes, s3=s3, urls=urls)
+    loader = ReferenceLoader(max_image_bytes=settings.max_image_bytes, s3=s3, urls=urls)
+    return loader, S3Listing(s3)
 
 
 def _too_large(size: int, limit: int) -> str:

@@ -293,7 +293,7 @@ class FaceService:
         def work() -> FaceSearch:
             target, engine = open_collection(self._database, self._engines, collection)
             data = self._images.load(image)
-            face, probe = _embed_largest(engine, data, quality_filter)
+            face, probe = embed_largest(engine, data, quality_filter)
             with self._database.read() as connection:
                 target = find_again(connection, target)
             old = FaceSearch(
@@ -303,7 +303,7 @@ class FaceService:
             )
 
             def ask(twin: Collection, other: Engine) -> FaceSearch:
-                its_face, its_probe = _embed_largest(other, data, quality_filter)
+                its_face, its_probe = embed_largest(other, data, quality_filter)
                 matches = self._matcher.faces(twin, other.calibration, its_probe, size, threshold)
                 return FaceSearch(matches, twin.model_version, its_face)
 
@@ -445,7 +445,7 @@ def recordable_source(image: ImageReference) -> str | None:
     return source if len(source.encode()) <= LONGEST_SOURCE else None
 
 
-def _embed_largest(engine: Engine, data: bytes, quality_filter: QualityFilter) -> tuple[DetectedFace, Floats]:
+def embed_largest(engine: Engine, data: bytes, quality_filter: QualityFilter) -> tuple[DetectedFace, Floats]:
     """The largest face of an image and its embedding (dimension,).
 
     Raises NoFaceInImage, also where the face does not pass the filter, and the errors of the engine.

@@ -7,6 +7,7 @@ from typing import Protocol
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 
 import facerec
@@ -70,6 +71,8 @@ def create_rest(service: Service) -> FastAPI:
             )
         )
 
+    # Pictures in a form are kept in memory, which the bound on a body allows for, and never on the disk.
+    MultiPartParser.spool_max_size = service.settings.max_body_bytes + 1
     app = FastAPI(
         title="facerec",
         version=facerec.__version__,
