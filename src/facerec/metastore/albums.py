@@ -6,6 +6,7 @@ its name, and are found by the image's `image_id` and `external_id`.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, NewType
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from facerec.domain import Collection
 from facerec.errors import AlbumNotFound, AlreadyExists
 from facerec.metastore.tables import album_images, album_listings, albums
 
@@ -38,22 +40,23 @@ class ImageState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Album:
-    """A set of photographs. Its faces are in the collection of the same name."""
+    """A set of photographs. Its faces are in the collection of the same name, an import's in any other."""
 
     key: AlbumKey
     album_id: str
     title: str
     created_at: float
-    """Seconds since the epoch, the same as its collection's."""
+    """Seconds since the epoch."""
+    collection: str
+    """Name of the collection that its faces are in."""
+    collection_identity: str
+    """The `identity` of that collection."""
     images: int
     """How many were added."""
     webhook: str | None = None
     """Address that is told when nothing waits any more."""
-
-    @property
-    def collection_identity(self) -> str:
-        """The `identity` of its collection."""
-        return f"{self.created_at!r}/{self.album_id}"
+    manifest: str | None = None
+    """Where the entries come from of which an import is made; None for an album."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,15 @@ class NewImage:
     source: str
     version: str | None
     external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry of a manifest: an image, or the reason why it is none. number: from 1."""
+
+    number: int
+    image: NewImage | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +130,27 @@ class Finished:
 
 
 def insert(
-    connection: sa.Connection, *, album_id: str, title: str, created_at: float, webhook: str | None
+    connection: sa.Connection,
+    *,
+    album_id: str,
+    title: str,
+    created_at: float,
+    collection: Collection,
+    webhook: str | None = None,
+    manifest: str | None = None,
 ) -> Album:
-    """Make an empty album. Raises AlreadyExists."""
+    """Make an empty album, or import, whose faces go into a collection. Raises AlreadyExists."""
     try:
         connection.execute(
-            albums.insert().values(album_id=album_id, title=title, created_at=created_at, webhook=webhook)
+            albums.insert().values(
+                album_id=album_id,
+                title=title,
+                created_at=created_at,
+                webhook=webhook,
+                collection=collection.name,
+                collection_created_at=collection.created_at,
+                manifest=manifest,
+            )
         )
     except IntegrityError as error:
         raise AlreadyExists(f"The album {album_id} already exists") from error
@@ -149,9 +176,13 @@ def look_up(connection: sa.Connection, key: AlbumKey, *, lock: bool = False) -> 
     return None if row is None else _album(row)
 
 
-def list_after(connection: sa.Connection, after: int, limit: int) -> list[Album]:
-    """Up to `limit` albums with a key greater than `after`, oldest first."""
-    query = sa.select(albums).where(albums.c.key > after, albums.c.album_id.is_not(None))
+def list_after(connection: sa.Connection, after: int, limit: int, *, imports: bool = False) -> list[Album]:
+    """Up to `limit` albums with a key greater than `after`, oldest first; or as many imports."""
+    query = sa.select(albums).where(
+        albums.c.key > after,
+        albums.c.album_id.is_not(None),
+        albums.c.manifest.is_not(None) if imports else albums.c.manifest.is_(None),
+    )
     return [_album(row) for row in connection.execute(query.order_by(albums.c.key).limit(limit))]
 
 
@@ -213,6 +244,32 @@ def add(connection: sa.Connection, album: Album, new: Sequence[NewImage]) -> int
     ]
     connection.execute(album_images.insert(), rows)
     return len(rows)
+
+
+def add_entries(connection: sa.Connection, album: Album, entries: Sequence[NewEntry]) -> None:
+    """Add the entries of a manifest, under numbers of their own; those that were read before are passed over.
+
+    The caller has locked the import.
+    """
+    rows = [
+        {
+            "album_key": album.key,
+            "number": entry.number,
+            "digest": hashlib.sha256(b"%d" % entry.number).digest()[:16],
+            "source": "" if entry.image is None else entry.image.source,
+            "version": None if entry.image is None else entry.image.version,
+            "external_id": "" if entry.image is None else entry.image.external_id,
+            "state": ImageState.FAILED if entry.image is None else ImageState.WAITING,
+            "queued": entry.image is None,
+            "reason": None if entry.reason is None else entry.reason[:LONGEST_REASON],
+        }
+        for entry in entries
+        if entry.number > album.images
+    ]
+    if rows:
+        connection.execute(album_images.insert(), rows)
+        last = albums.update().where(albums.c.key == album.key).values(image_number=rows[-1]["number"])
+        connection.execute(last)
 
 
 def present(connection: sa.Connection, album: Album, digests: Sequence[bytes]) -> dict[bytes, int]:
@@ -328,9 +385,12 @@ def wait_again(connection: sa.Connection, album: Album, states: Sequence[ImageSt
         values: dict[str, Any] = {"state": ImageState.WAITING, "queued": False, "reason": None}
         if table is album_images:
             values |= {"attempts": 0, "finished_at": None}
-        changed = connection.execute(
-            table.update().where(table.c.album_key == album.key, table.c.state.in_(states)).values(**values)
-        )
+        wanted = [table.c.album_key == album.key, table.c.state.in_(states)]
+        if table is album_images:
+            wanted.append(
+                album_images.c.source != ""
+            )  # an entry of a manifest that names no image never will
+        changed = connection.execute(table.update().where(*wanted).values(**values))
     return changed.rowcount
 
 
@@ -497,8 +557,11 @@ def _album(row: sa.Row[Any]) -> Album:
         album_id=row.album_id,
         title=row.title,
         created_at=row.created_at,
+        collection=row.collection,
+        collection_identity=f"{row.collection_created_at!r}/{row.collection}",
         images=row.image_number,
         webhook=row.webhook,
+        manifest=row.manifest,
     )
 
 

@@ -144,6 +144,19 @@ def of_image(
     return [face for _, face in sorted(found, key=itemgetter(0))]
 
 
+def ids_of_images(
+    connection: sa.Connection, collection: Collection, image_ids: Iterable[str]
+) -> dict[tuple[str, str | None], list[str]]:
+    """Ids of the faces of some images, by image id and external image id, in the order of their storing."""
+    query = sa.select(faces.c.image_id, faces.c.external_image_id, faces.c.face_id, faces.c.key).where(
+        faces.c.collection_key == collection.key, faces.c.image_id.in_(_binary(image_ids))
+    )
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for image_id, external_id, face_id, _ in sorted(connection.execute(query), key=itemgetter(3)):
+        found.setdefault((_uuid_text(image_id), external_id), []).append(_uuid_text(face_id))
+    return found
+
+
 def list_after(
     connection: sa.Connection,
     collection: Collection,

@@ -246,16 +246,21 @@ albums = sa.Table(
     "albums",
     metadata,
     sa.Column("key", _Key, primary_key=True),
-    # The name of its collection too. NULL: deleted, and its rows are being removed in small transactions.
+    # NULL: deleted, and its rows are being removed in small transactions.
     sa.Column("album_id", _name(255), unique=True),
     sa.Column("title", sa.String(255), nullable=False),
-    # That of its collection: what tells it from a later one of the same name.
     sa.Column("created_at", sa.Double, nullable=False),
     # The numbers of the last image and of the last listing: none is given twice.
     sa.Column("image_number", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("listing_number", sa.BigInteger, nullable=False, server_default="0"),
     # Told when nothing waits any more; NULL: nobody.
     sa.Column("webhook", sa.Text),
+    # Where its faces are: an album has a collection of its own, of its id. The time tells the collection from
+    # a later one of the same name.
+    sa.Column("collection", sa.String(255), nullable=False, server_default=""),
+    sa.Column("collection_created_at", sa.Double, nullable=False, server_default="0"),
+    # An import: the images are the entries of this manifest. NULL: an album.
+    sa.Column("manifest", sa.Text),
     sqlite_autoincrement=True,
 )
 

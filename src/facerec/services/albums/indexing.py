@@ -119,7 +119,7 @@ class AlbumIndexing:
         if reference is None:
             raise InvalidImage("The image came with a request and was not kept: send it again.")
         return self._faces.index(
-            album.album_id,
+            album.collection,
             reference,
             external_image_id=image.external_id,
             identity=album.collection_identity,

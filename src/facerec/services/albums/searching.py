@@ -132,7 +132,7 @@ class AlbumSearch:
     ) -> list[FoundPhoto]:
         """The photos of one album; each model's embedding of the probe is made once."""
         with self._database.read() as connection:
-            target = collections.look_up(connection, album.album_id)
+            target = collections.look_up(connection, album.collection)
         if target is None or target.face_count == 0:
             return []
         engine = self._engines.of(target)

@@ -127,9 +127,11 @@ class AlbumService:
             if before is not None:
                 return albums.find(connection, json.loads(before))
             name = album_id or str(uuid.uuid4())
-            album = albums.insert(connection, album_id=name, title=title, created_at=now, webhook=webhook)
             contract = self._engines.default.contract
-            collections.insert(connection, name=name, contract=contract, created_at=now)
+            own = collections.insert(connection, name=name, contract=contract, created_at=now)
+            album = albums.insert(
+                connection, album_id=name, title=title, created_at=now, collection=own, webhook=webhook
+            )
             request.remember(connection, name)
         return album
 
@@ -176,7 +178,7 @@ class AlbumService:
             counts = albums.counts(connection, album.key)
             listings = tuple(albums.listings(connection, album.key))
             lately = albums.finished_since(connection, album.key, now - RATE_SECONDS)
-            named = collections.look_up(connection, album.album_id)
+            named = collections.look_up(connection, album.collection)
         waiting = counts[ImageState.WAITING]
         rate = 0.0 if lately.first_at is None else lately.images / max(now - lately.first_at, 1.0)
         listing = any(each.state is ImageState.WAITING for each in listings)
@@ -249,14 +251,16 @@ class AlbumService:
     def delete(self, album_id: str) -> None:
         """Delete an album with its images' rows, its collection and all faces in it. Raises AlbumNotFound.
 
+        Of an import the collection stays, with the faces.
+
         Its jobs find nothing to do. When the process dies on the way, `finish_deletions` removes the rest,
         which nobody can see.
         """
         with self._database.write() as connection:
             album = albums.find(connection, album_id, lock=True)
             albums.mark_deleted(connection, album.key)
-            own = collections.look_up(connection, album_id)
-            if own is not None and own.identity == album.collection_identity:
+            own = collections.look_up(connection, album.collection)
+            if album.manifest is None and own is not None and own.identity == album.collection_identity:
                 collections.mark_deleted(connection, own.key)
         self.finish_deletions()
 

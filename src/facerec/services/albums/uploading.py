@@ -60,7 +60,7 @@ class AlbumUploads:
         try:
             new = uploaded_image(upload.name, image_id_of(upload.data), upload.external_id)
             result = self._faces.index(
-                album.album_id,
+                album.collection,
                 InlineImage(upload.data),
                 external_image_id=new.external_id,
                 identity=album.collection_identity,
