@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from wire_server import listening
 
 from facerec.api.rest.albums import Albums, albums_router
 from facerec.api.rest.app import create_rest
+from facerec.api.rest.imports import Imports, imports_router
 from facerec.bootstrap import open_service
 from facerec.config import read_settings
 from facerec.engine.fake import FakeEngine, draw
 from facerec.images.loader import open_sources
 from facerec.jobs.base import JobQueue
+from facerec.services.albums.importing import ImportService
 from facerec.services.albums.indexing import AlbumIndexing
 from facerec.services.albums.searching import AlbumSearch
 from facerec.services.albums.service import IMAGE_JOB, AlbumService
@@ -84,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, s3_url: str, environment: No
                 )
             )
         )
+        rest.include_router(imports_router(Imports(ImportService(service.database, albums), albums)))
         work = AlbumIndexing(service.database, albums, service.faces, objects)
         with listening(rest) as url, httpx.Client(base_url=url, timeout=30) as client:
             yield Place(client, queue, work, s3)
@@ -296,3 +300,47 @@ def test_albums_are_listed_and_made_once_for_a_token(place: Place) -> None:
     names += [each["album_id"] for each in page["albums"]]
     assert "party-1" in names
     assert len(set(names)) == len(names)
+
+
+def test_a_manifest_is_imported_and_its_report_tells_every_line(place: Place) -> None:
+    place.client.post("/albums", json={"album_id": "gallery"})
+    place.put("import/1.png", draw("ann", "bob"))
+    manifest = f"external_id,bucket,key\nan id,{BUCKET},x\n1,{BUCKET},import/1.png\n2,{BUCKET},=no.png\n"
+    sent = {
+        "files": {"file": ("list.csv", manifest)},
+        "data": {"collection_id": "gallery", "client_token": "i"},
+    }
+    answer = place.client.post("/imports", **sent)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.json()["waiting"], answer.json()["failed"]) == (202, 2, 1)
+    made = answer.json()["import_id"]
+    assert place.client.post("/imports", **sent).json()["import_id"] == made  # type: ignore[arg-type]
+    place.drain()
+    told = place.client.get(f"/imports/{made}").json()
+    assert (told["state"], told["done"], told["failed"]) == ("DONE", 1, 2)
+    report = place.client.get(f"/imports/{made}/report", params={"form": "jsonl"}).text.splitlines()
+    lines = [json.loads(line) for line in report]
+    assert [line["line"] for line in lines] == [2, 3, 4]
+    assert [line["state"] for line in lines] == ["FAILED", "DONE", "FAILED"]
+    assert [len(line["face_ids"]) for line in lines] == [0, 2, 0]
+    rows = list(csv.reader(place.client.get(f"/imports/{made}/report").text.splitlines()))
+    assert rows[0] == ["line", "source", "external_id", "state", "reason", "face_ids"]
+    assert rows[2][5].split() == lines[1]["face_ids"]
+    assert [each["import_id"] for each in place.client.get("/imports").json()["imports"]] == [made]
+    assert place.client.delete(f"/imports/{made}").status_code == 204
+    assert place.client.get(f"/imports/{made}/report").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "status"),
+    [
+        ("list.xlsx", "source\n", 400),
+        ("list.csv", "no header\n", 400),
+        ("faces.json", "{}", 400),
+        ("list.csv", "source\n", 404),
+    ],
+)
+def test_what_is_no_manifest_is_refused(place: Place, name: str, text: str, status: int) -> None:
+    answer = place.client.post(
+        "/imports", files={"file": (name, text)}, data={"collection_id": "no-such-collection"}
+    )
+    assert answer.status_code == status

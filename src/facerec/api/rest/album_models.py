@@ -294,6 +294,50 @@ class ImagePage(BaseModel):
     next_token: str | None = Field(description="For the next page; null on the last.")
 
 
+class ReportFormat(StrEnum):
+    """How a report is written."""
+
+    CSV = "csv"
+    JSON_LINES = "jsonl"
+
+
+class ImportModel(BaseModel):
+    """An import of a manifest, and how far it is."""
+
+    import_id: str
+    collection_id: str
+    manifest: str = Field(description="Name of the file.")
+    created_at: datetime
+    state: AlbumState
+    waiting: int
+    done: int
+    failed: int
+    cancelled: int
+    images_per_second: float
+    seconds_left: float | None
+
+    @classmethod
+    def of(cls, progress: Progress) -> ImportModel:
+        """The wire form."""
+        album = progress.album
+        return cls(
+            import_id=album.album_id,
+            collection_id=album.collection,
+            manifest=album.manifest or "",
+            created_at=datetime.fromtimestamp(album.created_at, UTC),
+            **ProgressModel.of(progress).model_dump(
+                exclude={"album", "faces", "listings"},
+            ),
+        )
+
+
+class ImportPage(BaseModel):
+    """A page of imports, oldest first."""
+
+    imports: list[ImportModel]
+    next_token: str | None = Field(description="For the next page; null on the last.")
+
+
 class ChangedModel(BaseModel):
     """How many images a call has changed."""
 

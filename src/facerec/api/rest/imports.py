@@ -1,0 +1,136 @@
+"""Imports over HTTP: a manifest is sent, its images are looked at in the background, a report is had."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Query, UploadFile, status
+from fastapi.responses import StreamingResponse
+
+from facerec.api.rest.album_models import (
+    AlbumId,
+    ChangedModel,
+    ImportModel,
+    ImportPage,
+    ReportFormat,
+    State,
+)
+from facerec.services.albums.importing import ImportService, ReportLine
+from facerec.services.albums.manifests import kind_of, read_manifest
+from facerec.services.albums.service import AlbumService
+
+COLUMNS = ("line", "source", "external_id", "state", "reason", "face_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """The use cases of imports that this door needs."""
+
+    service: ImportService
+    albums: AlbumService
+
+
+def imports_router(imports: Imports) -> APIRouter:
+    """The routes of imports."""
+    router = APIRouter(prefix="/imports", tags=["imports"])
+    _add_routes(router, imports)
+
+    @router.get("/{import_id}/report")
+    def report(import_id: AlbumId, form: ReportFormat = ReportFormat.CSV) -> StreamingResponse:
+        """What became of each entry so far: line, source, external id, state, reason, ids of its faces."""
+        lines = imports.service.report(import_id)
+        if form is ReportFormat.CSV:
+            return StreamingResponse(_as_csv(lines), media_type="text/csv; charset=utf-8")
+        return StreamingResponse(_as_json_lines(lines), media_type="application/x-ndjson")
+
+    return router
+
+
+def _add_routes(router: APIRouter, imports: Imports) -> None:
+    @router.post("", status_code=status.HTTP_202_ACCEPTED)
+    def create(
+        file: Annotated[UploadFile, File(description="CSV, JSON lines, or a ListFaces export.")],
+        collection_id: Annotated[AlbumId, Form()],
+        template: Annotated[str | None, Form(max_length=2048)] = None,
+        client_token: Annotated[str | None, Form(min_length=1, max_length=64)] = None,
+    ) -> ImportModel:
+        """Import the images that a manifest names into a collection.
+
+        The manifest's name tells how it is written: .csv, .jsonl (.ndjson, .manifest), or .json for an export
+        of ListFaces, which needs `template`, such as s3://bucket/{external_id}. A call that broke off is
+        repeated with the same client token: entries that were read are not read twice.
+        """
+        name = file.filename or ""
+        entries = read_manifest(file.file, kind_of(name), template=template)
+        made = imports.service.create(collection_id, name, client_token=client_token)
+        imports.service.read(made.album_id, entries)
+        return ImportModel.of(imports.albums.progress(made.album_id))
+
+    @router.get("")
+    def list_imports(
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        next_token: Annotated[str | None, Query(max_length=255)] = None,
+    ) -> ImportPage:
+        """The imports, oldest first, a page at a time."""
+        page = imports.service.list(limit=limit, token=next_token)
+        told = [ImportModel.of(imports.albums.progress(each.album_id)) for each in page.items]
+        return ImportPage(imports=told, next_token=page.next_token)
+
+    @router.get("/{import_id}")
+    def progress(import_id: AlbumId) -> ImportModel:
+        """How far an import is."""
+        return ImportModel.of(imports.albums.progress(import_id))
+
+    @router.post("/{import_id}/cancel")
+    def cancel(import_id: AlbumId) -> ChangedModel:
+        """Look at no more entries. What is at work is finished."""
+        return ChangedModel(images=imports.albums.cancel(import_id))
+
+    @router.post("/{import_id}/retry")
+    def retry(import_id: AlbumId) -> ChangedModel:
+        """Try again the images that have failed or were cancelled."""
+        return ChangedModel(images=imports.albums.retry(import_id))
+
+    @router.delete("/{import_id}", status_code=status.HTTP_204_NO_CONTENT)
+    def delete(import_id: AlbumId) -> None:
+        """Forget an import and its report. The faces stay in the collection."""
+        imports.albums.delete(import_id)
+
+
+def _as_csv(lines: Iterator[ReportLine]) -> Iterator[str]:
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in lines:
+        writer.writerow([_unarmed(value) for value in _values(line).values()])
+        yield written.getvalue()
+        written.seek(0)
+        written.truncate()
+    yield written.getvalue()
+
+
+def _as_json_lines(lines: Iterator[ReportLine]) -> Iterator[str]:
+    for line in lines:
+        yield json.dumps({**_values(line), "face_ids": line.face_ids}) + "\n"
+
+
+def _values(line: ReportLine) -> dict[str, str | int]:
+    image = line.image
+    return {
+        "line": line.number,
+        "source": image.source,
+        "external_id": image.external_id,
+        "state": State.of(image.state).value,
+        "reason": image.reason or "",
+        "face_ids": " ".join(line.face_ids),
+    }
+
+
+def _unarmed(value: str | int) -> str | int:
+    """The value, so that no spreadsheet takes what a manifest said for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
