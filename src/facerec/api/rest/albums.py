@@ -29,7 +29,7 @@ from facerec.api.rest.album_models import (
     State,
     UploadedModel,
 )
-from facerec.api.rest.forms import FILE, TEXT, FormRoute, decode_image, form_of
+from facerec.api.rest.forms import FILE, TEXT, FormRoute, form_of, image_of
 from facerec.api.rest.person_models import FaceModel
 from facerec.errors import AlbumNotFound, Overloaded
 from facerec.services.albums.searching import AlbumSearch
@@ -93,7 +93,7 @@ def _add_album_routes(router: APIRouter, albums: Albums) -> None:
     def search(body: SearchAlbumsRequest) -> PhotosModel:
         """The photos, of one album, several or all, that show the person of a selfie."""
         found = albums.search.search(
-            decode_image(body.image, "image"), body.album_ids, threshold=body.threshold, limit=body.limit
+            image_of(body.image, "image"), body.album_ids, threshold=body.threshold, limit=body.limit
         )
         return PhotosModel(
             searched_face=FaceModel.of(found.probe),
