@@ -25,7 +25,7 @@ from facerec.jobs.base import Priority
 from facerec.metastore import albums as album_rows
 from facerec.metastore.albums import ImageState
 from facerec.services.albums import indexing
-from facerec.services.albums.service import IMAGE_JOB, AlbumState
+from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB, AlbumState
 from facerec.services.albums.sources import new_image, parse_source
 
 
@@ -110,6 +110,32 @@ def test_a_worker_that_dies_between_the_transactions_leaves_no_doubles(
     assert counts(albums) == (0, 1, 0, 0)
     assert albums.house.collections.describe("wedding").face_count == 2
     assert albums.albums.images("wedding").items[0].attempts == 2
+
+
+@pytest.mark.parametrize("page_size", [2, 5])
+@pytest.mark.parametrize("step", ["add", "advance_listing", "unqueued", "mark_queued"])
+def test_a_worker_that_dies_while_it_lists_leaves_nothing_out(
+    albums: AlbumHouse, step: str, page_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    albums.albums.create("wedding")
+    for number in range(3):
+        albums.bucket.paint(f"w/{number}.jpg", f"guest {number}")
+    albums.bucket.page_size = page_size
+    albums.albums.add_prefix("wedding", BUCKET, "w/")
+    job = leased(LISTING_JOB, albums.queue.jobs.pop().payload)
+    with monkeypatch.context() as patch:
+        patch.setattr(album_rows, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            albums.do(job)
+    albums.do(job)
+    albums.drain()
+    assert counts(albums) == (0, 3, 0, 0)
+    (listing,) = albums.albums.progress("wedding").listings
+    assert (listing.state, listing.objects, listing.found) == (ImageState.DONE, 3, 3)
+
+
+def die(*_arguments: Any, **_options: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_a_call_broken_off_before_it_queued_is_made_good(albums: AlbumHouse) -> None:

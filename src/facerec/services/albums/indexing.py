@@ -104,15 +104,18 @@ class AlbumIndexing:
         with self._database.read() as connection:
             present = albums.look_up(connection, key) is not None
             found = [each for each in albums.listings(connection, key) if each.number == number]
-        if not present or not found or found[0].state is not ImageState.WAITING:
+        if not present or not found:
             return
-        try:
-            self._read_page(found[0])
-        except FacerecError as error:
-            passing = not isinstance(error, InvalidS3Object) or isinstance(error, MAY_PASS)
-            if passing and job.attempt < ATTEMPTS:
-                raise
-            self._advance(found[0], ImageState.FAILED, reason=error.message)
+        if found[0].state is ImageState.WAITING:
+            try:
+                self._read_page(found[0])
+            except FacerecError as error:
+                passing = not isinstance(error, InvalidS3Object) or isinstance(error, MAY_PASS)
+                if passing and job.attempt < ATTEMPTS:
+                    raise
+                self._advance(found[0], ImageState.FAILED, reason=error.message)
+        # In every case: one who read the page before may have died before this.
+        self._albums.dispatch(key, Priority.BACKLOG)
 
     def _index(self, album: Album, image: AlbumImage) -> IndexResult:
         reference = reference_of(image)
@@ -170,7 +173,6 @@ class AlbumIndexing:
             ):
                 return  # deleted, cancelled, or read by another one meanwhile
             albums.add(connection, album, images)
-        self._albums.dispatch(listing.album, Priority.BACKLOG)
 
     def _advance(self, listing: Listing, state: ImageState, *, reason: str) -> None:
         with self._database.write() as connection:
