@@ -309,6 +309,7 @@ def test_a_registration_session_is_cancelled(api: httpx.Client, name: str) -> No
         {"person_id": "ann", "images": ["AAAA"], "review": "lenient"},
         {"person_id": "ann", "images": ["AAAA"], "metadata": [1]},
         {"person_id": "ann", "images": ["AAAA"], "unknown": 1},
+        {"person_id": 7, "images": ["AAAA"]},
     ],
 )
 def test_requests_of_another_form_are_refused(api: httpx.Client, body: dict[str, Any]) -> None:
@@ -345,7 +346,10 @@ def test_no_json_and_no_such_place(api: httpx.Client) -> None:
         422,
         "InvalidRequest",
     )
-    refused(api.post("/faces/ann"), 405, "MethodNotAllowed")
+    wrong = api.post("/faces/ann")
+    refused(wrong, 405, "MethodNotAllowed")
+    assert wrong.headers["allow"] == "DELETE, GET, PUT"
+    refused(api.get("/api/v1/faces/a%0Ab"), 422, "InvalidRequest")
     refused(api.get("/faces/ann/more"), 404, "NotFound")
     refused(
         api.post("/register", files={"images": ("a", b"")}, data={"metadata": "{"}), 400, "InvalidParameter"

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import facerec
@@ -79,7 +79,6 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
             Route("/", door, methods=["POST"]),
             Route("/", describe, methods=["GET"]),
             Route("/health", health.handle, methods=["GET"]),
-            Mount(PREFIX, rest),
         ],
         exception_handlers={HTTPException: refuse, Exception: fail},
     )
@@ -90,10 +89,21 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
         if path == "/" and scope["method"] == "POST":
             await door(scope, receive, send)
         else:
-            await (rest if at_the_root(path) else routed)(scope, receive, send)
+            await (rest if for_rest(scope, path) else routed)(scope, receive, send)
 
     watched = RequestMiddleware(dispatch, body_seconds=settings.body_timeout_seconds, too_slow=too_slow)
     return ServerErrorMiddleware(watched, handler=fail)
+
+
+def for_rest(scope: Scope, path: str) -> bool:
+    """Whether the REST door answers a path; the scope is told where the door begins.
+
+    Not by a Mount, which does not know a path with a line's end in it.
+    """
+    if path.startswith(f"{PREFIX}/"):
+        scope["root_path"] = PREFIX
+        return True
+    return at_the_root(path)
 
 
 async def describe(_request: Request) -> Response:

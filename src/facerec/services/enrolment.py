@@ -220,13 +220,21 @@ def judge(face: DetectedFace, portrait: Portrait, picture: Picture, review: Revi
     return Judgement(tuple(findings), _quality(face, portrait, side))
 
 
-def look(engine: Engine, data: bytes, review: Review) -> Candidate:
-    """The face that is meant in an image, judged and embedded; whether it is good enough is not decided.
+def see(engine: Engine, data: bytes, review: Review) -> tuple[Picture, FoundFace]:
+    """A picture and the face that is meant in it: what enrolment and verification both begin with.
 
     Raises NoFaceInImage, MultipleFaces, and the errors of the engine.
     """
     picture = engine.decode(data)
-    found = choose_face(engine.detect(picture), review)
+    return picture, choose_face(engine.detect(picture), review)
+
+
+def look(engine: Engine, data: bytes, review: Review) -> Candidate:
+    """The face that is meant in an image, judged and embedded; whether it is good enough is not decided.
+
+    Raises as `see` does.
+    """
+    picture, found = see(engine, data, review)
     (portrait,) = engine.examine(picture, [found])
     (embedding,) = quantize_batch(engine.embed(picture, [found]))
     return Candidate(image_id_of(data), found.face, judge(found.face, portrait, picture, review), embedding)

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from facerec import errors
 from facerec.observability import current_request
@@ -163,14 +164,25 @@ async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     return _answer(RestError("InvalidRequest", 422, INVALID.hint), "; ".join(told))
 
 
-async def answer_http(_request: Request, error: Exception) -> JSONResponse:
+async def answer_http(request: Request, error: Exception) -> JSONResponse:
     """An address or method that nothing answers to, or a form that can not be read."""
     assert isinstance(error, HTTPException)  # noqa: S101  (as above)
     code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "InvalidRequest")
     row = RestError(code, error.status_code, "See the API's description at /api/v1/openapi.json.")
     answer = _answer(row, str(error.detail)[:200])
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods_at(request))
     return answer
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of all routes that answer at a request's address."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _answer(row: RestError, message: str, **more: Any) -> JSONResponse:

@@ -13,12 +13,15 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 from starlette.types import Message
 
-from facerec.domain import ImageReference, InlineImage
+from facerec.domain import ImageReference, InlineImage, Review
 from facerec.errors import InvalidImage, InvalidParameter
 from facerec.services.albums.sources import parse_source
 
 MOST_PARTS = 128
 """Files, and fields, of a form."""
+
+JSON_PARTS = frozenset({"metadata", "replace", "add", "version", "threshold", "max_faces"})
+"""Parts of a form whose text is JSON: objects, numbers, true and false."""
 
 MULTIPART = "multipart/form-data"
 
@@ -26,7 +29,7 @@ MULTIPART = "multipart/form-data"
 class FormRoute(APIRoute):
     """A route that takes a form in place of JSON.
 
-    Files become base64, several parts of one name a list, and the part `metadata` is read as JSON.
+    Files become base64, the parts `images` a list, and the text of `JSON_PARTS` is read as JSON.
     """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
@@ -65,6 +68,9 @@ def form_of(required: tuple[str, ...], **parts: dict[str, Any]) -> dict[str, Any
 FILE = {"type": "string", "format": "binary"}
 FILES = {"type": "array", "items": FILE}
 TEXT = {"type": "string"}
+REVIEW = {"type": "string", "enum": [str(review) for review in Review]}
+NUMBER, WHOLE, FLAG = {"type": "number"}, {"type": "integer"}, {"type": "boolean"}
+OBJECT = {"type": "object"}
 
 
 async def _read_form(request: Request) -> dict[str, Any]:
@@ -75,11 +81,11 @@ async def _read_form(request: Request) -> dict[str, Any]:
             value: Any = part
             if isinstance(part, UploadFile):
                 value = pybase64.b64encode_as_string(await part.read())
-            elif name == "metadata":
+            elif name in JSON_PARTS:
                 try:
                     value = json.loads(part)
                 except ValueError as error:
-                    raise InvalidParameter("The part metadata has to be a JSON object.") from error
+                    raise InvalidParameter(f"The part {name} has to be JSON.") from error
             if name == "images":
                 values.setdefault("images", []).append(value)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StrictBool, StringConstraints
 
 from facerec.api.rest.errors import Refused, code_of
 from facerec.domain import DetectedFace, Fault, Review
@@ -17,6 +17,7 @@ from facerec.services.registry.values import Enrolment, Identification, ImageRes
 PersonId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.\-:]{1,128}$")]
 Threshold = Annotated[
     float,
+    Strict(),
     Field(
         ge=0,
         le=100,
@@ -30,7 +31,7 @@ EncodedImage = Annotated[
         min_length=1,
         description="A JPEG, PNG, WebP, GIF, BMP or TIFF in base64, perhaps as a data URL; or where it "
         "lies: s3://bucket/key, or a web address of an allowed host.",
-        examples=["/9j/4AAQSkZJRgABAQ..."],
+        examples=["R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"],
     ),
 ]
 
@@ -58,9 +59,9 @@ class UpdateRequest(Body):
     """More pictures, other pictures, or other metadata."""
 
     images: list[EncodedImage] = Field(default_factory=list)
-    replace: bool = Field(False, description="Whether the pictures that were there go.")
+    replace: StrictBool = Field(False, description="Whether the pictures that were there go.")
     metadata: dict[str, Any] | None = Field(None, description="In place of what was kept; null: as it is.")
-    version: int | None = Field(
+    version: Annotated[int, Strict()] | None = Field(
         None, ge=0, description="That the person has to have still; else VersionConflict."
     )
     review: Review | None = None
@@ -80,14 +81,16 @@ class IdentifyRequest(Body):
 
     image: EncodedImage
     threshold: Threshold | None = None
-    max_faces: int = Field(100, ge=1, le=100)
+    max_faces: Annotated[int, Strict()] = Field(100, ge=1, le=100)
 
 
 class OpenRegistrationRequest(Body):
     """A person to be enrolled frame by frame."""
 
     person_id: PersonId
-    add: bool = Field(False, description="Add to a person who is enrolled; else the person has to be new.")
+    add: StrictBool = Field(
+        False, description="Add to a person who is enrolled; else the person has to be new."
+    )
     metadata: dict[str, Any] = Field(default_factory=dict)
     review: Review | None = None
 

@@ -7,7 +7,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
 
-from facerec.api.rest.forms import FILE, FILES, TEXT, FormRoute, form_of, image_of
+from facerec.api.rest.forms import (
+    FILE,
+    FILES,
+    FLAG,
+    NUMBER,
+    OBJECT,
+    REVIEW,
+    TEXT,
+    WHOLE,
+    FormRoute,
+    form_of,
+    image_of,
+)
 from facerec.api.rest.person_models import (
     EnrolmentModel,
     IdentificationModel,
@@ -23,10 +35,10 @@ from facerec.api.rest.person_models import (
 from facerec.domain import ImageReference
 from facerec.services.registry.service import RegistryService
 
-REGISTER_FORM = form_of(("person_id", "images"), person_id=TEXT, images=FILES, metadata=TEXT, review=TEXT)
-UPDATE_FORM = form_of((), images=FILES, replace=TEXT, metadata=TEXT, version=TEXT, review=TEXT)
-VERIFY_FORM = form_of(("image",), image=FILE, person_id=TEXT, threshold=TEXT, review=TEXT)
-IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=TEXT, max_faces=TEXT)
+REGISTER_FORM = form_of(("person_id", "images"), person_id=TEXT, images=FILES, metadata=OBJECT, review=REVIEW)
+UPDATE_FORM = form_of((), images=FILES, replace=FLAG, metadata=OBJECT, version=WHOLE, review=REVIEW)
+VERIFY_FORM = form_of(("image",), image=FILE, person_id=TEXT, threshold=NUMBER, review=REVIEW)
+IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=NUMBER, max_faces=WHOLE)
 
 
 def persons_router(registry: RegistryService) -> APIRouter:

@@ -31,7 +31,7 @@ from facerec.metastore import collections, faces, users
 from facerec.services.access import newest, open_collection, settled
 from facerec.services.aggregates import mirror_user
 from facerec.services.engines import Engines
-from facerec.services.enrolment import choose_face, look
+from facerec.services.enrolment import judge, look, see
 from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.enrolling import Change, Enroller, Look
@@ -199,12 +199,12 @@ class RegistryService:
         def work() -> Identification:
             target, engine = self.open()
             data = self._images.load(image)
+            picture, found = see(engine, data, strictness)
             if strictness is Review.STRICT:
-                judgement = look(engine, data, strictness).judgement
-                if (refusal := judgement.refusal) is not None:
+                (portrait,) = engine.examine(picture, [found])
+                refusal = judge(found.face, portrait, picture, strictness).refusal
+                if refusal is not None:
                     raise refusal
-            picture = engine.decode(data)
-            found = choose_face(engine.detect(picture), strictness)
             return self._whose(target, engine, picture, [found], person_id, threshold)[0]
 
         return settled(work)
