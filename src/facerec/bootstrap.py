@@ -43,7 +43,7 @@ from facerec.services.retention.sweeping import Sweeper
 from facerec.services.videos.analysis import Look
 from facerec.services.videos.service import VideoService
 from facerec.services.videos.telling import VideoTeller
-from facerec.services.videos.uploads import node_of
+from facerec.services.videos.watching import WatchService
 from facerec.services.videos.working import VideoThreads, VideoWorker
 from facerec.sessions.base import SessionStore
 from facerec.sessions.opening import open_sessions
@@ -72,6 +72,8 @@ class Service:
     registrations: RegistrationSessions
     analysis: AnalysisService
     videos: VideoService
+    video_worker: VideoWorker
+    watching: WatchService
     keys: KeyService
     sweeper: Sweeper
 
@@ -153,8 +155,8 @@ def open_service(
             kept_seconds=settings.video_results_seconds,
             uploads=settings.videos_folder,
         )
+        worker = _video_worker(settings, database, engines, vectors, lifetimes, source)
         if background:
-            worker = _video_worker(settings, database, engines, vectors, lifetimes, source)
             stack.callback(VideoThreads(worker, threads=max(settings.threads // 2, 1)).close)
             stack.callback(_telling(settings, database).close)
         if background and settings.sweep_seconds:
@@ -187,6 +189,8 @@ def open_service(
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
             analysis=AnalysisService(engine, images),
             videos=videos,
+            video_worker=worker,
+            watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
             keys=open_keys(settings, database),
             sweeper=sweeper,
         )
@@ -274,7 +278,7 @@ def _video_worker(
         FaceMatcher(database, vectors, lifetimes),
         source,
         video_look(settings),
-        node=node_of(settings.videos_folder),
+        uploads=settings.videos_folder,
         tells=settings.webhook_url is not None,
     )
 

@@ -34,6 +34,8 @@ from facerec.cli.retention import clean, expire, forget
 from facerec.cli.search import search
 from facerec.cli.serve import serve
 from facerec.cli.users import users_app
+from facerec.cli.videos import video, videos_app
+from facerec.cli.watch import watch
 
 app = typer.Typer(
     name="facerec",
@@ -49,6 +51,8 @@ app.command()(detect)
 app.command()(compare)
 app.command()(index)
 app.command()(search)
+app.command()(video)
+app.command()(watch)
 app.command("index-status")(index_status)
 app.command()(reindex)
 app.command()(verify)
@@ -65,6 +69,7 @@ app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")
 app.add_typer(people_app, name="people")
+app.add_typer(videos_app, name="videos")
 app.add_typer(keys_app, name="keys")
 app.add_typer(encryption_app, name="encryption")
 app.add_typer(packs_app, name="packs")

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from facerec.cli.pictures import ExternalIds, external_id, pictures_in
-from facerec.domain import Face, ImageReference, LocalImage, S3Image, UrlImage
+from facerec.domain import Face, ImageReference, LocalImage, S3Image, UrlImage, VideoReference
 from facerec.engine.image_ids import image_id_of
 from facerec.errors import InvalidParameter, NotFound
 from facerec.services.model_migration.looking import ImagePlaces
@@ -47,8 +47,8 @@ def open_places(where: str) -> ImagePlaces:
     )
 
 
-def reference(place: str, base: Path) -> ImageReference:
-    """The image that a place names: s3://bucket/key, http(s)://..., or a file, relative to `base`.
+def reference(place: str, base: Path) -> VideoReference:
+    """The image (or video) that a place names: s3://bucket/key, http(s)://..., or a file, relative to `base`.
 
     Raises InvalidParameter for an S3 place without bucket or key.
     """

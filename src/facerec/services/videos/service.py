@@ -27,7 +27,7 @@ from facerec.services.idempotency import RepeatableRequest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.videos.results import PART, Entry, Person, unpack_entries, unpack_persons
-from facerec.services.videos.uploads import node_of, remove_left_over
+from facerec.services.videos.uploads import node_of, remove_left_over, remove_upload
 
 MOST_RESULTS = 1000
 """Faces on a page: Rekognition's default, and its most."""
@@ -139,8 +139,7 @@ class VideoService:
         with self._database.write() as connection:
             job = videos.find(connection, job_id)
             videos.delete(connection, [job_id])
-        if isinstance(job.wish.video, LocalImage):
-            remove_upload(job.wish.video.path)
+        remove_upload(self._uploads, job.wish.video)
 
     def remove_past(self) -> int:
         """Remove the jobs whose results were kept long enough, and uploads left over; how many jobs."""
@@ -225,11 +224,6 @@ class VideoService:
     def _next(self, places: range, job: VideoJob, scope: str) -> str | None:
         more = places.stop < _there(job)
         return self._tokens.make(places.stop, scope, job.job_id) if more else None
-
-
-def remove_upload(path: Path) -> None:
-    """Remove the file of an upload; one that is gone already is no error."""
-    path.unlink(missing_ok=True)
 
 
 def _found(connection: Connection, job_id: str, operation: VideoOperation | None) -> VideoJob:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Container
 from pathlib import Path
 
+from facerec.domain import LocalImage, VideoReference
+
 NODE = "node"
 """File with the machine's name, which is made at its first start."""
 
@@ -36,6 +38,12 @@ def new_upload(folder: Path) -> Path:
     """Where the next upload is written."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / f"{secrets.token_hex(16)}{SUFFIX}"
+
+
+def remove_upload(folder: Path, video: VideoReference) -> None:
+    """Remove the file of an upload; any other video, and one that is gone already, is left alone."""
+    if isinstance(video, LocalImage) and video.path.parent == folder and video.path.suffix == SUFFIX:
+        video.path.unlink(missing_ok=True)
 
 
 def remove_left_over(folder: Path, wanted: Container[Path]) -> int:

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from facerec.db import Database
-from facerec.domain import Collection, LocalImage, VideoJob, VideoOperation, VideoReference, VideoState
+from facerec.domain import Collection, VideoJob, VideoOperation, VideoReference, VideoState
 from facerec.engine.base import Engine
 from facerec.engine.pipeline import ALL_ATTRIBUTES
 from facerec.engine.video.persons import VideoPerson
@@ -45,7 +46,7 @@ from facerec.services.videos.results import (
     pack_entries,
     pack_persons,
 )
-from facerec.services.videos.service import remove_upload
+from facerec.services.videos.uploads import node_of, remove_upload
 
 MATCHES = 10
 """Stored faces told of each person, most similar first: they stand beside each of its frames."""
@@ -97,20 +98,21 @@ class VideoWorker:
         source: Videos,
         look: Look,
         *,
-        node: str,
+        uploads: Path,
         tells: bool,
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """node: this machine. tells: whether the end of every job is told, and not only where it names a
-        topic.
+        """uploads: folder of the videos that were sent to this machine. tells: whether the end of every job
+        is told, and not only where it names a topic.
         """
         self._database = database
         self._engines = engines
         self._matcher = matcher
         self._source = source
         self._look = look
-        self._node = node
+        self._uploads = uploads
+        self._node = node_of(uploads)
         self._tells = tells
         self._lease_seconds = lease_seconds
         self._clock = clock
@@ -212,8 +214,8 @@ class VideoWorker:
                 result=result,
                 notice=self._tells or job.wish.topic is not None,
             )
-        if ended and isinstance(job.wish.video, LocalImage):
-            remove_upload(job.wish.video.path)
+        if ended:
+            remove_upload(self._uploads, job.wish.video)
 
     def _postpone(self, job: VideoJob) -> None:
         pause = min(2.0**job.attempts * 5, 300)
