@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from facerec import errors
 from facerec.observability import current_request
@@ -177,12 +176,9 @@ async def answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """The methods of all routes that answer at a request's address."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return sorted(found)
+    """The methods that are answered at a request's address: each has a route of its own."""
+    path = getattr(request.scope.get("route"), "path", None)
+    return sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {}))
 
 
 def _answer(row: RestError, message: str, **more: Any) -> JSONResponse:
