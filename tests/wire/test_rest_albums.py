@@ -330,6 +330,21 @@ def test_a_manifest_is_imported_and_its_report_tells_every_line(place: Place) ->
     assert place.client.get(f"/imports/{made}/report").status_code == 404
 
 
+def test_a_manifest_in_s3_is_imported(place: Place) -> None:
+    place.client.post("/albums", json={"album_id": "from-s3"})
+    place.put("manifests/1.png", draw("ann"))
+    lines = "".join(f'{{"source-ref": "s3://{BUCKET}/manifests/{n}.png"}}\n' for n in range(1, 3))
+    place.put("manifests/list.manifest", lines.encode())
+    source = f"s3://{BUCKET}/manifests/list.manifest"
+    answer = place.client.post("/imports", data={"collection_id": "from-s3", "source": source})
+    assert (answer.status_code, answer.json()["state"]) == (202, "WORKING")
+    place.drain()
+    told = place.client.get(f"/imports/{answer.json()['import_id']}").json()
+    assert (told["state"], told["done"], told["failed"], told["manifest"]) == ("DONE", 1, 1, source)
+    refused = place.client.post("/imports", data={"collection_id": "from-s3"})
+    assert refused.status_code == 400
+
+
 @pytest.mark.parametrize(
     ("name", "text", "status"),
     [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-from facerec.domain import ImageReference
+from facerec.domain import ImageReference, S3Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """What the names of images end with."""
@@ -28,8 +29,11 @@ class ObjectPage:
     """The key that the next page begins after; None on the last page."""
 
 
-class ObjectLister(Protocol):
-    """Lists the objects of a prefix in S3, page by page."""
+class ObjectStore(Protocol):
+    """Lists the objects of a prefix in S3, page by page, and reads those that are no images."""
 
     def page(self, bucket: str, prefix: str, *, after: str) -> ObjectPage:
         """Up to a thousand keys after `after`. Raises InvalidS3Object, S3Unavailable."""
+
+    def open(self, reference: S3Image) -> AbstractContextManager[BinaryIO]:
+        """An object as a file, read piece by piece. Raises InvalidS3Object, Overloaded (also in reading)."""

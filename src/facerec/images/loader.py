@@ -7,9 +7,9 @@ from pathlib import Path
 from facerec.config import Settings
 from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image, UrlImage
 from facerec.errors import ImageTooLarge, InvalidImage
-from facerec.images.base import ImageLoader, ObjectLister
+from facerec.images.base import ImageLoader, ObjectStore
 from facerec.images.s3 import S3Source
-from facerec.images.s3_listing import S3Listing
+from facerec.images.s3_objects import S3Objects
 from facerec.images.url import UrlSource
 
 
@@ -58,8 +58,8 @@ def open_loader(settings: Settings) -> ImageLoader:
     return open_sources(settings)[0]
 
 
-def open_sources(settings: Settings) -> tuple[ImageLoader, ObjectLister]:
-    """The loader that the settings describe, and what lists prefixes in the same S3."""
+def open_sources(settings: Settings) -> tuple[ImageLoader, ObjectStore]:
+    """The loader that the settings describe, and the objects of the same S3."""
     s3 = S3Source(
         region=settings.aws_region,
         endpoint_url=settings.s3_endpoint_url,
@@ -73,7 +73,7 @@ def open_sources(settings: Settings) -> tuple[ImageLoader, ObjectLister]:
         seconds=settings.url_seconds,
     )
     loader = ReferenceLoader(max_image_bytes=settings.max_image_bytes, s3=s3, urls=urls)
-    return loader, S3Listing(s3)
+    return loader, S3Objects(s3)
 
 
 def _too_large(size: int, limit: int) -> str:

@@ -53,6 +53,12 @@ class BlockFile(io.RawIOBase):
         self._place += len(data)
         return data
 
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # 3.11 has no name for it
+        """Read into a buffer as `read` does; how many bytes those are."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def _block(self, number: int) -> bytes:
         if number not in self._blocks:
             start = number * BLOCK_BYTES

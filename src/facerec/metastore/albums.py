@@ -57,6 +57,8 @@ class Album:
     """Address that is told when nothing waits any more."""
     manifest: str | None = None
     """Where the entries come from of which an import is made; None for an album."""
+    template: str | None = None
+    """Where the images lie that its ListFaces export names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,7 @@ def insert(
     collection: Collection,
     webhook: str | None = None,
     manifest: str | None = None,
+    template: str | None = None,
 ) -> Album:
     """Make an empty album, or import, whose faces go into a collection. Raises AlreadyExists."""
     try:
@@ -150,6 +153,7 @@ def insert(
                 collection=collection.name,
                 collection_created_at=collection.created_at,
                 manifest=manifest,
+                template=template,
             )
         )
     except IntegrityError as error:
@@ -562,6 +566,7 @@ def _album(row: sa.Row[Any]) -> Album:
         images=row.image_number,
         webhook=row.webhook,
         manifest=row.manifest,
+        template=row.template,
     )
 
 

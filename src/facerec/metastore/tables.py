@@ -261,6 +261,8 @@ albums = sa.Table(
     sa.Column("collection_created_at", sa.Double, nullable=False, server_default="0"),
     # An import: the images are the entries of this manifest. NULL: an album.
     sa.Column("manifest", sa.Text),
+    # Where the images lie that a ListFaces export names, such as s3://bucket/{external_id}.
+    sa.Column("template", sa.Text),
     sqlite_autoincrement=True,
 )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from service_house import House, open_house
 
@@ -42,12 +43,16 @@ class Bucket:
         return found
 
     def page(self, bucket: str, prefix: str, *, after: str) -> ObjectPage:
-        """As `ObjectLister`."""
+        """As `ObjectStore`."""
         if bucket != BUCKET:
             raise InvalidS3Object("There is no such bucket.")
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         page = keys[: self.page_size]
         return ObjectPage(page, page[-1] if len(keys) > len(page) else None)
+
+    def open(self, reference: S3Image) -> BinaryIO:
+        """As `ObjectStore`."""
+        return io.BytesIO(self.load(reference))
 
     def paint(self, key: str, *people: str) -> str:
         """Lay a picture of some people at a key."""

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from album_house import BUCKET, AlbumHouse, open_albums
 
+from facerec.domain import S3Image
 from facerec.errors import AlbumNotFound, Cancelled, IdempotencyMismatch, InvalidParameter, NotFound
 from facerec.metastore.albums import ImageState, NewEntry
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.manifests import ManifestKind, read_manifest
+from facerec.services.albums.service import AlbumState
 
 
 @pytest.fixture
@@ -104,3 +107,33 @@ def test_deleting_an_import_keeps_the_collection(albums: AlbumHouse, imports: Im
         imports.report(made.album_id)
     with pytest.raises(NotFound):
         imports.create("nobody", "x.csv")
+
+
+def test_a_manifest_in_s3_is_read_by_a_job_that_may_come_twice(
+    albums: AlbumHouse, imports: ImportService
+) -> None:
+    albums.bucket.paint("1.jpg", "ann")
+    faces = [{"ExternalImageId": "1.jpg", "ImageId": "x"}, {"ExternalImageId": "2.jpg", "ImageId": "y"}]
+    albums.bucket.objects["faces.json"] = json.dumps({"Faces": faces}).encode()
+    place, template = S3Image(BUCKET, "faces.json"), f"s3://{BUCKET}/{{external_id}}"
+    made = imports.create_from("people", place, template=template, client_token="t")
+    assert imports.create_from("people", place, template=template, client_token="t") == made
+    albums.drain(times=2)
+    states = [line.image.state for line in imports.report(made.album_id)]
+    assert states == [ImageState.DONE, ImageState.FAILED]
+    assert albums.albums.progress(made.album_id).state is AlbumState.DONE
+    assert albums.house.collections.describe("people").face_count == 1
+
+
+@pytest.mark.parametrize("content", [None, b"no header"])
+def test_a_manifest_in_s3_that_cannot_be_read_fails_with_the_reason(
+    albums: AlbumHouse, imports: ImportService, content: bytes | None
+) -> None:
+    if content is not None:
+        albums.bucket.objects["list.csv"] = content
+    made = imports.create_from("people", S3Image(BUCKET, "list.csv"))
+    albums.drain()
+    (listing,) = albums.albums.progress(made.album_id).listings
+    assert (listing.state, bool(listing.reason)) == (ImageState.FAILED, True)
+    with pytest.raises(InvalidParameter):
+        imports.create_from("people", S3Image(BUCKET, "faces.json"))

@@ -20,9 +20,12 @@ from facerec.api.rest.album_models import (
     ReportFormat,
     State,
 )
+from facerec.domain import S3Image
+from facerec.errors import InvalidParameter
 from facerec.services.albums.importing import ImportService, ReportLine
 from facerec.services.albums.manifests import kind_of, read_manifest
 from facerec.services.albums.service import AlbumService
+from facerec.services.albums.sources import parse_source
 
 COLUMNS = ("line", "source", "external_id", "state", "reason", "face_ids")
 
@@ -54,8 +57,13 @@ def imports_router(imports: Imports) -> APIRouter:
 def _add_routes(router: APIRouter, imports: Imports) -> None:
     @router.post("", status_code=status.HTTP_202_ACCEPTED)
     def create(
-        file: Annotated[UploadFile, File(description="CSV, JSON lines, or a ListFaces export.")],
         collection_id: Annotated[AlbumId, Form()],
+        file: Annotated[
+            UploadFile | None, File(description="CSV, JSON lines, or a ListFaces export.")
+        ] = None,
+        source: Annotated[
+            str | None, Form(max_length=2048, description="The same in S3: s3://bucket/key.")
+        ] = None,
         template: Annotated[str | None, Form(max_length=2048)] = None,
         client_token: Annotated[str | None, Form(min_length=1, max_length=64)] = None,
     ) -> ImportModel:
@@ -65,10 +73,20 @@ def _add_routes(router: APIRouter, imports: Imports) -> None:
         of ListFaces, which needs `template`, such as s3://bucket/{external_id}. A call that broke off is
         repeated with the same client token: entries that were read are not read twice.
         """
-        name = file.filename or ""
-        entries = read_manifest(file.file, kind_of(name), template=template)
-        made = imports.service.create(collection_id, name, client_token=client_token)
-        imports.service.read(made.album_id, entries)
+        if (file is None) == (source is None):
+            raise InvalidParameter("Send a file, or name one in S3 as source.")
+        if file is not None:
+            name = file.filename or ""
+            entries = read_manifest(file.file, kind_of(name), template=template)
+            made = imports.service.create(collection_id, name, template=template, client_token=client_token)
+            imports.service.read(made.album_id, entries)
+        else:
+            place = parse_source(source or "")
+            if not isinstance(place, S3Image):
+                raise InvalidParameter("A manifest's source is s3://bucket/key.")
+            made = imports.service.create_from(
+                collection_id, place, template=template, client_token=client_token
+            )
         return ImportModel.of(imports.albums.progress(made.album_id))
 
     @router.get("")

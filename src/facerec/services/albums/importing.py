@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from facerec.db import Database
-from facerec.domain import Page
+from facerec.domain import Page, S3Image
 from facerec.errors import Cancelled
 from facerec.jobs.base import Priority
 from facerec.metastore import albums, collections, faces
 from facerec.metastore.albums import Album, AlbumImage, ImageState, NewEntry
+from facerec.services.albums.manifests import check_template, kind_of
 from facerec.services.albums.service import DEFAULT_PAGE, LARGEST_PAGE, AlbumService
 from facerec.services.idempotency import RepeatableRequest
 from facerec.services.pagination import PageTokens, page_size
@@ -51,8 +52,17 @@ class ImportService:
         self._clock = (lifetimes or Lifetimes()).clock
         self._tokens = PageTokens(database)
 
-    def create(self, collection: str, manifest: str, *, client_token: str | None = None) -> Album:
-        """Begin an import into a collection; manifest: where its entries come from, for people to read.
+    def create(
+        self,
+        collection: str,
+        manifest: str,
+        *,
+        template: str | None = None,
+        client_token: str | None = None,
+    ) -> Album:
+        """Begin an import into a collection; manifest: name of what is then read into it.
+
+        template: see `read_manifest`.
 
         The same call with the same client token gives the same import again, to be gone on with. Raises
         NotFound for the collection, IdempotencyMismatch.
@@ -60,7 +70,7 @@ class ImportService:
         now = self._clock()
         with self._database.write() as connection:
             target = collections.find(connection, collection)
-            parameters = (target.identity, manifest)
+            parameters = (target.identity, manifest, template)
             request = RepeatableRequest("CreateImport", client_token, parameters, now)
             before = request.recall(connection)
             if before is not None:
@@ -73,8 +83,31 @@ class ImportService:
                 created_at=now,
                 collection=target,
                 manifest=manifest,
+                template=template,
             )
             request.remember(connection, name)
+        return made
+
+    def create_from(
+        self,
+        collection: str,
+        manifest: S3Image,
+        *,
+        template: str | None = None,
+        client_token: str | None = None,
+    ) -> Album:
+        """Begin an import of a manifest in S3, which a job reads.
+
+        Raises as `create` does, InvalidParameter for a name or template that is none, JobQueueUnavailable.
+        """
+        check_template(kind_of(manifest.name), template)
+        source = f"s3://{manifest.bucket}/{manifest.name}"
+        made = self.create(collection, source, template=template, client_token=client_token)
+        with self._database.write() as connection:
+            target = albums.find(connection, made.album_id, lock=True)
+            if not albums.listings(connection, target.key):
+                albums.add_listing(connection, target, manifest.bucket, manifest.name)
+        self._albums.dispatch(made.key, Priority.BACKLOG)
         return made
 
     def list(self, *, limit: int | None = None, token: str | None = None) -> Page[Album]:

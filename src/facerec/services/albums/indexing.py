@@ -11,21 +11,24 @@ import logging
 from facerec.db import Database
 from facerec.domain import S3Image
 from facerec.errors import (
+    Cancelled,
     FacerecError,
     ImageTooLarge,
     InvalidImage,
     InvalidImageUrl,
+    InvalidParameter,
     InvalidS3Object,
-    ModelMismatch,
     NotFound,
     QuotaExceeded,
     S3Unavailable,
     UrlUnavailable,
 )
-from facerec.images.base import ObjectLister
+from facerec.images.base import ObjectStore
 from facerec.jobs.base import Job, Priority
 from facerec.metastore import albums
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing
+from facerec.services.albums.importing import ImportService
+from facerec.services.albums.manifests import kind_of, read_manifest
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.sources import is_image_name, new_image, reference_of
 from facerec.services.faces import FaceService, IndexResult
@@ -36,11 +39,12 @@ ATTEMPTS = 4
 the next number too, and is not tried a fifth time."""
 
 FOR_GOOD = (
+    Cancelled,
+    InvalidParameter,
     InvalidImage,
     ImageTooLarge,
     InvalidS3Object,
     InvalidImageUrl,
-    ModelMismatch,
     QuotaExceeded,
     NotFound,
 )
@@ -60,7 +64,7 @@ class AlbumIndexing:
         database: Database,
         albums: AlbumService,
         faces: FaceService,
-        objects: ObjectLister,
+        objects: ObjectStore,
         *,
         lifetimes: Lifetimes | None = None,
     ) -> None:
@@ -68,6 +72,7 @@ class AlbumIndexing:
         self._albums = albums
         self._faces = faces
         self._objects = objects
+        self._imports = ImportService(database, albums, lifetimes=lifetimes)
         self._clock = (lifetimes or Lifetimes()).clock
 
     def index_image(self, job: Job) -> None:
@@ -98,19 +103,24 @@ class AlbumIndexing:
     def list_prefix(self, job: Job) -> None:
         """Read the next page of a prefix, add its images, and queue a job for the page after it.
 
+        Of an import: read its manifest.
+
         Raises what may pass by itself, as `index_image` does.
         """
         key, number = AlbumKey(_number(job, "album")), _number(job, "listing")
         with self._database.read() as connection:
-            present = albums.look_up(connection, key) is not None
+            album = albums.look_up(connection, key)
             found = [each for each in albums.listings(connection, key) if each.number == number]
-        if not present or not found:
+        if album is None or not found:
             return
         if found[0].state is ImageState.WAITING:
             try:
-                self._read_page(found[0])
+                if album.manifest is None:
+                    self._read_page(found[0])
+                else:
+                    self._read_manifest(album, found[0])
             except FacerecError as error:
-                passing = not isinstance(error, InvalidS3Object) or isinstance(error, MAY_PASS)
+                passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
                 if passing and job.attempt < ATTEMPTS:
                     raise
                 self._advance(found[0], ImageState.FAILED, reason=error.message)
@@ -173,6 +183,15 @@ class AlbumIndexing:
             ):
                 return  # deleted, cancelled, or read by another one meanwhile
             albums.add(connection, album, images)
+
+    def _read_manifest(self, album: Album, listing: Listing) -> None:
+        """Read all of a manifest in S3; the entries that were read before are passed over."""
+        place = S3Image(listing.bucket, listing.prefix)
+        with self._objects.open(place) as file:
+            entries = read_manifest(file, kind_of(place.name), template=album.template)
+            last = self._imports.read(album.album_id, entries)
+        with self._database.write() as connection:
+            albums.advance_listing(connection, listing, ImageState.DONE, after="", objects=last, found=last)
 
     def _advance(self, listing: Listing, state: ImageState, *, reason: str) -> None:
         with self._database.write() as connection:

@@ -47,7 +47,7 @@ def read_manifest(file: BinaryIO, kind: ManifestKind, *, template: str | None = 
     is no JSON.
     """
     if kind is ManifestKind.LIST_FACES:
-        return _read_export(file, _checked_template(template))
+        return _read_export(file, check_template(kind, template))
     lines = _lines(file)
     return _read_csv(lines) if kind is ManifestKind.CSV else _read_json_lines(lines)
 
@@ -182,8 +182,13 @@ def _text(row: Mapping[str, object], *names: str) -> str | None:
     return None
 
 
-def _checked_template(template: str | None) -> str:
-    """Raises InvalidParameter for a template that does not tell images apart, or is none."""
+def check_template(kind: ManifestKind, template: str | None) -> str:
+    """The template; empty where the kind needs none.
+
+    Raises InvalidParameter for one that does not tell images apart, or is none.
+    """
+    if kind is not ManifestKind.LIST_FACES:
+        return ""
     try:
         fields = {name for _, name, _, _ in string.Formatter().parse(template or "") if name is not None}
     except ValueError as error:

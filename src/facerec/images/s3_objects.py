@@ -1,14 +1,20 @@
-"""The objects of a prefix in S3, page by page."""
+"""The objects of a prefix in S3, page by page, and objects that are no images, piece by piece."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from facerec.domain import S3Image
 from facerec.errors import InvalidS3Object, S3Unavailable
 from facerec.images.base import ObjectPage
 from facerec.images.s3 import S3Source, is_away
+from facerec.images.s3_file import BlockFile
 
 PAGE = 1000
 """Keys of a page; S3 gives no more."""
@@ -16,14 +22,14 @@ PAGE = 1000
 _log = logging.getLogger(__name__)
 
 
-class S3Listing:
-    """Lists prefixes with the client of a source of images. Thread-safe."""
+class S3Objects:
+    """Lists prefixes and reads objects with the client of a source of images. Thread-safe."""
 
     def __init__(self, source: S3Source) -> None:
         self._source = source
 
     def page(self, bucket: str, prefix: str, *, after: str) -> ObjectPage:
-        """See `ObjectLister`. Keys are compared as S3 orders them: by the bytes of their UTF-8."""
+        """See `ObjectStore`. Keys are compared as S3 orders them: by the bytes of their UTF-8."""
         try:
             answer = self._source.client().list_objects_v2(
                 Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=PAGE
@@ -39,3 +45,11 @@ class S3Listing:
             raise S3Unavailable from error
         keys = tuple(each["Key"] for each in answer.get("Contents", ()))
         return ObjectPage(keys, keys[-1] if keys and answer.get("IsTruncated") else None)
+
+    @contextlib.contextmanager
+    def open(self, reference: S3Image) -> Iterator[BinaryIO]:
+        """See `ObjectStore`."""
+        found = self._source.look_up(reference)
+        blocks = BlockFile(found.size, lambda start, end: self._source.read_part(found, start, end))
+        with io.BufferedReader(blocks) as file:
+            yield file
