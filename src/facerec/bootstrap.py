@@ -24,6 +24,7 @@ from facerec.metastore.scopes import ScopeLedger
 from facerec.notices.sns import SnsTopics
 from facerec.notices.webhook import Webhook
 from facerec.services.analysis import AnalysisService
+from facerec.services.authentication import ServiceKey
 from facerec.services.background import Background
 from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
@@ -327,10 +328,12 @@ def _upkeep(
 
 def open_keys(settings: Settings, database: Database) -> KeyService:
     """The access keys of a database, without the rest of the service: for the command line."""
+    given = settings.api_key
     return KeyService(
         database,
         master_key_path=settings.master_key_path,
         clock_skew_seconds=settings.clock_skew_seconds,
+        service_key=None if given is None else ServiceKey(given.get_secret_value(), settings.api_key_scope),
     )
 
 

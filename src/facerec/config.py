@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facerec.access import Scope
 from facerec.domain import FOREVER, Review
 from facerec.errors import ConfigurationError
 
@@ -517,6 +518,19 @@ class Settings(BaseSettings):
         ge=0,
         validation_alias="FACEREC_CLOCK_SKEW_SECONDS",
         description="Most age or lead of a signed request.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=8,
+        validation_alias="API_KEY",
+        description="A key of the service beside those of `facerec keys`: REST clients send it in X-API-Key, "
+        "AWS clients sign with it as the secret of the access key id API_KEY (docs/security.md). 8 "
+        "characters or more; take 32 random ones.",
+    )
+    api_key_scope: Scope = Field(
+        Scope.ADMIN,
+        validation_alias="FACEREC_API_KEY_SCOPE",
+        description="What API_KEY may do: read, write or admin.",
     )
     master_key_file: Path | None = Field(
         None,

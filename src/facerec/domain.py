@@ -451,17 +451,6 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessKey:
-    """An AWS-style access key, without its secret."""
-
-    access_key_id: str
-    label: str
-    created_at: float
-    """Seconds since the epoch."""
-    revoked_at: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VectorChanges:
     """Changes of a collection's vectors for an index, in columns: first the removals, then N vectors put."""
 

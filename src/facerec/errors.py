@@ -33,6 +33,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── QuotaExceeded             a fixed limit of the service is reached
     ├── TooManyJobs               as many jobs are open as may be
     ├── Overloaded                the queue is full: try again
+    ├── RateExceeded              more requests than the key, or the address, may send: try again later
     ├── Cancelled                 the caller has gone
     ├── AccessDenied              the caller may not do this
     │   ├── MissingCredentials    a request without a signature where one is needed
@@ -184,6 +185,15 @@ class TooManyJobs(FacerecError):
 
 class Overloaded(FacerecError):
     """Provisioned Rate exceeded"""
+
+
+class RateExceeded(FacerecError):
+    """Rate exceeded"""
+
+    def __init__(self, message: str | None = None, *, seconds: float) -> None:
+        """seconds: until one more request is let in."""
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Cancelled(FacerecError):

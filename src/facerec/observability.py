@@ -10,15 +10,20 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from facerec.access import Caller
 from facerec.errors import Cancelled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestContext:
-    """One request: its correlation id, and whether its caller still waits for the answer."""
+    """One request: its correlation id, who sends it, and whether its caller still waits for the answer."""
 
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     caller_gone: threading.Event = field(default_factory=threading.Event)
+    client: str = "-"
+    """Address that the request came from."""
+    caller: Caller | None = None
+    """Set by the door once it knows; None before, and for work that no request asked for."""
 
     def check(self) -> None:
         """Raise Cancelled when the caller has gone: called before work that nobody would read."""

@@ -11,6 +11,7 @@ import pytest
 from shape_samples import sample
 from wire_server import MODEL, Running, running
 
+from facerec.access import ANYBODY, Caller
 from facerec.api.rekognition.app import Answer, RekognitionDoor
 from facerec.api.rekognition.model import Shape
 from facerec.api.rekognition.operations import OPERATIONS
@@ -64,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def door(server: Running) -> RekognitionDoor:
-    return RekognitionDoor(server.service, lambda _: None, workers=1)
+    return RekognitionDoor(server.service, lambda _: ANYBODY, workers=1)
 
 
 def answered(door: RekognitionDoor, operation: str, body: bytes) -> Answer:
@@ -123,7 +124,7 @@ def test_nothing_is_done_for_a_caller_that_has_gone(server: Running, door: Rekog
 
 
 def test_the_signature_is_checked_before_anything_is_read(server: Running) -> None:
-    def refuse(_: SignedRequest) -> None:
+    def refuse(_: SignedRequest) -> Caller:
         raise SignatureMismatch
 
     answer = answered(RekognitionDoor(server.service, refuse, workers=1), "Nonsense", b"no json")

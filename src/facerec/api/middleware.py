@@ -46,7 +46,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext()
+        client = scope.get("client")
+        context = RequestContext(client=client[0] if client else "-")
         incoming = _Incoming(receive, context, self._body_seconds)
         outgoing = _Outgoing(send, context.request_id)
         started = time.perf_counter()

@@ -168,6 +168,16 @@ access_keys = sa.Table(
     sa.Column("sealed_secret", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("revoked_at", sa.Double),
+    sa.Column("kind", sa.String(8), nullable=False, server_default="aws"),
+    sa.Column("scope", sa.String(8), nullable=False, server_default="admin"),
+    # Names, or beginnings with * after them, one a line; empty: all.
+    sa.Column("collections", sa.Text, nullable=False, server_default=""),
+    # As 10/s; NULL: the service's own.
+    sa.Column("rate", sa.String(16)),
+    sa.Column("expires_at", sa.Double),
+    # The secret from before the last rotation, and how long it is taken.
+    sa.Column("previous_secret", sa.LargeBinary),
+    sa.Column("previous_until", sa.Double),
 )
 
 leases = sa.Table(

@@ -1,26 +1,22 @@
-"""Access keys: making, listing and revoking them, and deciding whether a request may come in."""
+"""Keys: making, listing, rotating and revoking them, and where a service may listen with those there are."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import secrets
 import string
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from facerec.auth.sealing import Sealer, read_master_key, read_or_create_master_key
-from facerec.auth.sigv4 import Identity, SignedRequest, verify
+from facerec.access import AccessKey, Caller, KeyKind, RateLimit, Scope
+from facerec.auth import api_key
+from facerec.auth.sealing import read_master_key, read_or_create_master_key
+from facerec.auth.sigv4 import SignedRequest
 from facerec.db import Database
-from facerec.domain import AccessKey
-from facerec.errors import AccessDenied, ConfigurationError
+from facerec.errors import ConfigurationError, Conflict
 from facerec.metastore import keys as stored_keys
-
-CACHE_SECONDS = 1.0
-"""How long a process believes what it has read of a key, or that there is none; a change takes as long."""
+from facerec.services.authentication import CACHE_SECONDS, Authenticator, ServiceKey, is_loopback
 
 _ID_ALPHABET = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
@@ -28,27 +24,30 @@ _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A new access key with its secret, which nobody can read again."""
+    """A new key, or an old one with a new secret, which nobody can read again."""
 
     key: AccessKey
     secret: str = field(repr=False)
+    """Of an AWS key what its requests are signed with; of an API key the whole header X-API-Key."""
 
 
-@dataclass(frozen=True, slots=True)
-class _CachedSecret:
-    """An opened secret, or None for a revoked key, and until when (monotonic seconds) that is believed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """What a new key may do."""
 
-    secret: str | None = field(repr=False)
-    until: float
+    scope: Scope = Scope.ADMIN
+    collections: tuple[str, ...] = ()
+    """Names, or beginnings with * after them; empty: all."""
+    rate: RateLimit | None = None
+    seconds: float | None = None
+    """How long it is good for; None: until it is revoked."""
+
+
+NO_LIMITS = KeyLimits()
 
 
 class KeyService:
-    """Access keys of one database, their secrets sealed with the master key. Safe to call from many threads.
-
-    Without any key a service is open, which only one that listens on a loopback address may be
-    (`check_address`). Once a key was created, revoked since or not, every request has to be signed: revoking
-    the last key closes a service, it never opens it.
-    """
+    """The keys of one database, what is kept of their secrets sealed with the master key."""
 
     def __init__(
         self,
@@ -56,65 +55,85 @@ class KeyService:
         *,
         master_key_path: Path,
         clock_skew_seconds: int,
+        service_key: ServiceKey | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is read before the first call."""
+        """Nothing is read before the first call. service_key: good beside those of the database."""
         self._database = database
         self._master_key_path = master_key_path
-        self._clock_skew_seconds = clock_skew_seconds
+        self._service_key = service_key
         self._clock = clock
-        self._sealer: Sealer | None = None
-        self._secrets: dict[str, _CachedSecret] = {}
-        self._revoked: set[str] = set()
-        self._open_until: float | None = 0.0
-        self._lock = threading.Lock()
+        self._authenticator = Authenticator(
+            database,
+            master_key_path=master_key_path,
+            clock_skew_seconds=clock_skew_seconds,
+            service_key=service_key,
+            clock=clock,
+        )
 
-    # --- keys
-
-    def create(self, label: str = "") -> CreatedKey:
-        """Make a key; from then on every process takes it, and nothing unsigned.
+    def create(
+        self, label: str = "", *, kind: KeyKind = KeyKind.AWS, limits: KeyLimits = NO_LIMITS
+    ) -> CreatedKey:
+        """Make a key; from then on every process takes it, and nothing without a key.
 
         Raises ConfigurationError (master key), StorageError.
         """
+        access_key_id, secret, kept = _new(kind)
+        now = self._clock()
+        key = AccessKey(
+            access_key_id=access_key_id,
+            label=label,
+            kind=kind,
+            scope=limits.scope,
+            collections=limits.collections,
+            rate=limits.rate,
+            created_at=now,
+            expires_at=None if limits.seconds is None else now + limits.seconds,
+        )
         with self._database.write() as connection:
             first = not stored_keys.list_keys(connection)
             # While secrets sealed with it are in use, a missing master key is a loss to repair, not to
             # replace.
             existing = stored_keys.any_active(connection)
             sealer = (read_master_key if existing else read_or_create_master_key)(self._master_key_path)
-            access_key_id = "AKIA" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16))
-            secret = "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(40))
-            now = self._clock()
-            stored_keys.insert(
-                connection,
-                access_key_id=access_key_id,
-                sealed_secret=sealer.seal(secret, access_key_id),
-                label=label,
-                created_at=now,
-            )
-        with self._lock:
-            self._sealer = sealer
-            self._open_until = None
+            sealed = sealer.seal(kept, access_key_id)
+            stored_keys.insert(connection, stored_keys.StoredKey(key=key, sealed_secret=sealed))
+        self._authenticator.close_service()
         if first:
             time.sleep(CACHE_SECONDS)  # others believe for so long that there is none
-        return CreatedKey(
-            AccessKey(access_key_id=access_key_id, label=label, created_at=now, revoked_at=None), secret
-        )
+        return CreatedKey(key, secret)
 
     def list(self) -> list[AccessKey]:
         """Every key, revoked ones too, oldest first."""
         with self._database.read() as connection:
             return stored_keys.list_keys(connection)
 
+    def rotate(self, access_key_id: str, *, grace_seconds: float) -> CreatedKey:
+        """Give a key another secret; the present one is taken for `grace_seconds` more.
+
+        The id, scope and limits stay. When this returns every process takes the new one. The secret from
+        before an earlier rotation is refused from now on. Raises NotFound, Conflict for a key that is not
+        active, ConfigurationError.
+        """
+        now = self._clock()
+        sealer = read_master_key(self._master_key_path)
+        with self._database.write() as connection:
+            key = stored_keys.get(connection, access_key_id).key
+            if not key.active(now):
+                raise Conflict(f"The key {access_key_id} is revoked or expired: create a new one.")
+            _, secret, kept = _new(key.kind, access_key_id)
+            until = now + grace_seconds
+            stored_keys.rotate(connection, access_key_id, sealer.seal(kept, access_key_id), until=until)
+        self._authenticator.forget(access_key_id, revoked=False)
+        time.sleep(CACHE_SECONDS)  # others believe for so long what they have read of it
+        return CreatedKey(replace(key, previous_until=until), secret)
+
     def revoke(self, access_key_id: str) -> None:
         """Revoke a key: no process takes it any more when this returns. Raises NotFound."""
         with self._database.write() as connection:
             stored_keys.revoke(connection, access_key_id, self._clock())
-        with self._lock:
-            self._revoked.add(access_key_id)  # for good, so that no look-up under way can bring it back
+        self._authenticator.forget(access_key_id, revoked=True)
         time.sleep(CACHE_SECONDS)  # others believe for so long what they have read of it
-
-    # --- requests
 
     def check_address(self, host: str) -> str | None:
         """Whether the service may listen on `host`: what to warn of, or None.
@@ -123,105 +142,43 @@ class KeyService:
         key that does not open the keys there are.
         """
         keys = self.list()
-        active = [key for key in keys if key.revoked_at is None]
-        for key in active:
-            self._secret_of(key.access_key_id)
-        if active:
+        active = [key for key in keys if key.active(self._clock())]
+        self._authenticator.open_all(active)
+        if active or self._service_key is not None:
             return None
         if not is_loopback(host):
             raise ConfigurationError(
                 f"There is no access key, so the service does not listen on {host}, which others can reach. "
-                "Create one with `facerec keys create`, or listen on 127.0.0.1."
+                "Create one with `facerec keys create`, set API_KEY, or listen on 127.0.0.1."
             )
         if keys:
             return (
-                "Every access key is revoked: requests are refused until `facerec keys create` makes another."
+                "Every access key is revoked or expired: requests are refused until `facerec keys create` "
+                "makes another."
             )
         return (
             "There is no access key: whoever can connect to this machine's own addresses may use the "
             "service. "
-            "`facerec keys create` makes one, and from then on every request has to be signed."
+            "`facerec keys create` makes one, and from then on every request needs a key."
         )
 
-    def authenticate(self, request: SignedRequest) -> Identity | None:
-        """Who made the request; None where the service is open. Raises AccessDenied and its kinds."""
-        if self._is_open():
-            _check_host(request)
-            return None
-        return verify(
-            request,
-            secret_for=self._secret_of,
-            now=self._clock(),
-            clock_skew_seconds=self._clock_skew_seconds,
-        )
+    def authenticate(self, request: SignedRequest) -> Caller:
+        """Who signed the request. Raises AccessDenied and its kinds, RateExceeded."""
+        return self._authenticator.signed(request)
 
-    def _is_open(self) -> bool:
-        """Whether no key was ever created. Asked of the database anew every `CACHE_SECONDS` until one is."""
-        with self._lock:
-            if self._open_until is None:
-                return False
-            if time.monotonic() < self._open_until:
-                return True
-        has_keys = bool(self.list())
-        with self._lock:
-            if has_keys:
-                self._open_until = None
-            elif self._open_until is not None:
-                self._open_until = time.monotonic() + CACHE_SECONDS
-            return self._open_until is not None
+    def authenticate_api_key(self, presented: str | None, *, host: str) -> Caller:
+        """Who sends the header X-API-Key (None: it is missing); host: the request's Host.
 
-    def _secret_of(self, access_key_id: str) -> str | None:
-        """Secret of an active key; None for one that is unknown or revoked."""
-        now = time.monotonic()
-        with self._lock:
-            if access_key_id in self._revoked:
-                return None
-            cached = self._secrets.get(access_key_id)
-        if cached is not None and now < cached.until:
-            return cached.secret
-        with self._database.read() as connection:
-            stored = stored_keys.find(connection, access_key_id)
-        if stored is None:
-            return None
-        secret = None
-        if stored.key.revoked_at is None:
-            secret = self._opened(stored)
-        with self._lock:
-            self._secrets[access_key_id] = _CachedSecret(secret, now + CACHE_SECONDS)
-        return secret
-
-    def _opened(self, stored: stored_keys.StoredKey) -> str:
-        """Open a sealed secret."""
-        with self._lock:
-            if self._sealer is None:
-                self._sealer = read_master_key(self._master_key_path)
-            sealer = self._sealer
-        return sealer.open(stored.sealed_secret, stored.key.access_key_id)
+        Raises MissingCredentials, UnknownAccessKey, AccessDenied, RateExceeded.
+        """
+        return self._authenticator.by_api_key(presented, host=host)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a name or address (IPv6 in brackets or not) means this machine and nothing else."""
-    name = host.strip().strip("[]").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_host(request: SignedRequest) -> None:
-    """Refuse, on an open service, a request made to another name than this machine's own.
-
-    A web page can point a name of its own at 127.0.0.1 and have a browser on this machine send what it likes
-    (DNS rebinding), and a proxy can carry strangers' requests in; both show in the Host header.
-    """
-    hosts = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"host"]
-    for host in hosts:
-        name = re.sub(r":\d*$", "", host)
-        if not is_loopback(name):
-            raise AccessDenied(
-                f"The service has no access key and answers only requests to this machine's own "
-                f"addresses, not to "
-                f"'{name[:80]}'. Create a key with `facerec keys create`."
-            )
+def _new(kind: KeyKind, key_id: str | None = None) -> tuple[str, str, str]:
+    """Id (a new one where it is None), secret as its owner gets it, and what is kept of it."""
+    if kind is KeyKind.AWS:
+        access_key_id = key_id or "AKIA" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16))
+        secret = "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(40))
+        return access_key_id, secret, secret
+    key = api_key.ApiKey(key_id or api_key.new_id(), api_key.new_secret())
+    return key.key_id, key.text, api_key.digest(key.secret)

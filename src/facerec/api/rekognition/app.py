@@ -1,8 +1,8 @@
-"""The Rekognition door: authenticate, parse, validate, dispatch, serialize.
+"""The Rekognition door: authenticate, authorize, parse, validate, dispatch, serialize.
 
-The five steps and the use case run in a thread of a bounded pool, so the event loop does nothing but read and
-write. `RekognitionDoor.answer` is those steps without HTTP. The door is an ASGI application by itself: every
-request passes here, and a framework's request and response would take longer than the five steps.
+The steps and the use case run in a thread of a bounded pool, so the event loop does nothing but read and
+write. `RekognitionDoor.answer` is the steps without HTTP. The door is an ASGI application by itself: every
+request passes here, and a framework's request and response would take longer than those steps.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
-from facerec.api.rekognition.errors import BodyTooLarge, NotOffered, UnknownOperation, error_body
+from facerec.access import Caller
+from facerec.api.rekognition.errors import BodyTooLarge, NotOffered, UnknownOperation, error_body, retry_after
 from facerec.api.rekognition.model import Operation, read_model
 from facerec.api.rekognition.operations import OPERATIONS
+from facerec.api.rekognition.permissions import check_collection, check_scope
 from facerec.api.rekognition.protocol import CONTENT_TYPE, parse, serializer
 from facerec.api.rekognition.service import Service
 from facerec.api.rekognition.validation import validate
-from facerec.auth.sigv4 import Identity, SignedRequest
+from facerec.auth.sigv4 import SignedRequest
 from facerec.errors import Cancelled, Overloaded
 from facerec.observability import current_request
 
-Authenticate = Callable[[SignedRequest], Identity | None]
-"""Says who signed a request, None where the service is open. Raises AccessDenied and its kinds."""
+Authenticate = Callable[[SignedRequest], Caller]
+"""Says who signed a request. Raises AccessDenied and its kinds, RateExceeded."""
 REQUEST_ID = b"x-amzn-requestid"
 DRAINED = 4
 """Times the limit on a body that is read, and thrown away, so that a client in the midst of sending gets its
@@ -43,6 +45,8 @@ class Answer:
 
     status: int
     body: bytes = field(repr=False)
+    retry_after: int | None = None
+    """Seconds after which the client should try again, where it should wait."""
 
 
 class RekognitionDoor:
@@ -72,21 +76,26 @@ class RekognitionDoor:
             (REQUEST_ID, request_id.encode()),
             (b"content-length", b"%d" % len(answer.body)),
         ]
+        if answer.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % answer.retry_after))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     def answer(self, request: SignedRequest, request_id: str) -> Answer:
         """The answer to a request, whatever it is; every exception becomes an answer too."""
         try:
-            current_request().check()
-            self._authenticate(request)
+            context, settings = current_request(), self._service.settings
+            context.check()
+            caller = context.caller = self._authenticate(request)
             operation = self._operation(request)
+            check_scope(settings, caller, operation.name)
             parameters = parse(operation.input, request.body)
             validate(operation.input, parameters, maxima=self._maxima)
+            check_collection(settings, caller, operation.name, parameters)
             result = OPERATIONS[operation.name](self._service, parameters)
             return Answer(200, self._write[operation.name](result))
         except Exception as error:  # noqa: BLE001  (the last line of defence: it is logged with its stack trace)
-            return Answer(*error_body(error, request_id))
+            return Answer(*error_body(error, request_id), retry_after(error))
 
     def _operation(self, request: SignedRequest) -> Operation:
         """The offered operation that the request's target names. Raises UnknownOperation, NotOffered."""

@@ -7,6 +7,7 @@ before it (signatures, JSON, the model's constraints) sends `__type` and `messag
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -88,6 +89,8 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.TooManyJobs: WireError("LimitExceededException", 400),
         # AWS clients retry this one with growing pauses; a 429 they would not understand.
         errors.Overloaded: WireError("ProvisionedThroughputExceededException", 400),
+        # With Retry-After. AWS clients retry it, as they do at 500; 400 is what AWS's own limits answer with.
+        errors.RateExceeded: WireError("ThrottlingException", 400),
         errors.Cancelled: INTERNAL,
         errors.AccessDenied: WireError("AccessDeniedException", 400),
         errors.MissingCredentials: WireError("MissingAuthenticationTokenException", 400, framework=True),
@@ -120,6 +123,11 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
 def wire_error(error: Exception) -> WireError:
     """The row of an error's class; an exception that is none of ours is an internal error."""
     return WIRE_ERRORS.get(type(error), INTERNAL) if isinstance(error, errors.FacerecError) else INTERNAL
+
+
+def retry_after(error: Exception) -> int | None:
+    """Whole seconds for the header Retry-After; None where a client need not be told when to try again."""
+    return max(math.ceil(error.seconds), 1) if isinstance(error, errors.RateExceeded) else None
 
 
 def error_body(error: Exception, request_id: str) -> tuple[int, bytes]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from facerec.access import AccessKey, KeyKind, Scope, parse_collections, parse_rate
 from facerec.errors import UnreadableFile
 from facerec.services.transfer.container import Block, encode_json
 
@@ -79,7 +80,27 @@ class SealedKey:
     created_at: float
     revoked_at: float | None
     sealed_secret: str
-    """In hexadecimal digits."""
+    """In hexadecimal digits. The secret from before a rotation stays where it was."""
+    kind: str
+    scope: str
+    collections: list[str]
+    rate: str | None
+    expires_at: float | None
+
+    @property
+    def key(self) -> AccessKey:
+        """The key without its secret."""
+        return AccessKey(
+            access_key_id=self.access_key_id,
+            label=self.label,
+            kind=KeyKind(self.kind),
+            scope=Scope(self.scope),
+            collections=parse_collections(self.collections),
+            rate=None if self.rate is None else parse_rate(self.rate),
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+        )
 
 
 def encode_value(value: Head | CollectionHead | End) -> bytes:
@@ -172,15 +193,22 @@ def decode_keys(content: bytes) -> list[SealedKey]:
         revoked = values["revoked_at"]
         sealed = _text(values, "sealed_secret", 4096)
         bytes.fromhex(sealed)
-        keys.append(
-            SealedKey(
-                access_key_id=_text(values, "access_key_id", 128),
-                label=_text(values, "label", 255, empty=True),
-                created_at=_moment(values, "created_at"),
-                revoked_at=None if revoked is None else _moment(values, "revoked_at"),
-                sealed_secret=sealed,
-            )
+        expires = values.get("expires_at")
+        key = SealedKey(
+            access_key_id=_text(values, "access_key_id", 128),
+            label=_text(values, "label", 255, empty=True),
+            created_at=_moment(values, "created_at"),
+            revoked_at=None if revoked is None else _moment(values, "revoked_at"),
+            sealed_secret=sealed,
+            # Files of before there were limits have none of these members: such keys may do everything.
+            kind=str(values.get("kind", KeyKind.AWS)),
+            scope=str(values.get("scope", Scope.ADMIN)),
+            collections=[str(name) for name in values.get("collections", [])],
+            rate=values.get("rate"),
+            expires_at=None if expires is None else _moment(values, "expires_at"),
         )
+        _ = key.key  # raises ValueError for a limit that nobody could hold a request against
+        keys.append(key)
     return keys
 
 

@@ -193,6 +193,11 @@ class _Exporter:
                 created_at=one.key.created_at,
                 revoked_at=one.key.revoked_at,
                 sealed_secret=one.sealed_secret.hex(),
+                kind=one.key.kind,
+                scope=one.key.scope,
+                collections=list(one.key.collections),
+                rate=None if one.key.rate is None else str(one.key.rate),
+                expires_at=one.key.expires_at,
             )
             for one in stored
             if one is not None

@@ -290,15 +290,7 @@ def import_keys(
         for key, secret in zip(found, sealed, strict=True):
             if keys.find(connection, key.access_key_id) is None:
                 stored += 1
-                keys.insert(
-                    connection,
-                    access_key_id=key.access_key_id,
-                    sealed_secret=secret,
-                    label=key.label,
-                    created_at=key.created_at,
-                )
-                if key.revoked_at is not None:
-                    keys.revoke(connection, key.access_key_id, key.revoked_at)
+                keys.insert(connection, keys.StoredKey(key=key.key, sealed_secret=secret))
     return stored, len(found) - stored
 
 

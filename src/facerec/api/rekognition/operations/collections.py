@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from facerec.access import ANYBODY
 from facerec.api.rekognition.arns import full_arn, short_arn
 from facerec.api.rekognition.service import Service
 from facerec.api.rekognition.shapes import Structure
+from facerec.observability import current_request
 
 
 def page_limit(parameters: Mapping[str, Any]) -> int | None:
@@ -44,10 +46,12 @@ def describe_collection(service: Service, parameters: Mapping[str, Any]) -> Stru
 
 
 def list_collections(service: Service, parameters: Mapping[str, Any]) -> Structure:
-    """ListCollections: two lists in step."""
+    """ListCollections: two lists in step, of those that the caller's key is for; a page may be short."""
     page = service.collections.list(limit=page_limit(parameters), token=parameters.get("NextToken"))
+    caller = current_request().caller or ANYBODY
+    shown = [collection for collection in page.items if caller.reaches(collection.name)]
     return {
-        "CollectionIds": [collection.name for collection in page.items],
-        "FaceModelVersions": [collection.model_version for collection in page.items],
+        "CollectionIds": [collection.name for collection in shown],
+        "FaceModelVersions": [collection.model_version for collection in shown],
         "NextToken": page.next_token,
     }
