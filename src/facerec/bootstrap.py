@@ -29,6 +29,7 @@ from facerec.services.background import Background
 from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
+from facerec.services.gate import Gate
 from facerec.services.keys import KeyService
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
@@ -76,6 +77,7 @@ class Service:
     video_worker: VideoWorker
     watching: WatchService
     keys: KeyService
+    gate: Gate
     sweeper: Sweeper
 
 
@@ -119,6 +121,7 @@ def open_service(
         stack.callback(vectors.close)
         sessions = open_sessions(settings, database)
         stack.callback(sessions.close)
+        keys = open_keys(settings, database)
         if engine is None:
             engine = _open_engine(settings)
             stack.callback(engine.close)
@@ -192,7 +195,8 @@ def open_service(
             videos=videos,
             video_worker=worker,
             watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
-            keys=open_keys(settings, database),
+            keys=keys,
+            gate=Gate(keys, sessions, settings.rate),
             sweeper=sweeper,
         )
 

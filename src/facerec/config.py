@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facerec.access import Scope
+from facerec.access import RateLimit, Scope, parse_rate
 from facerec.domain import FOREVER, Review
 from facerec.errors import ConfigurationError
 
@@ -532,6 +532,12 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_API_KEY_SCOPE",
         description="What API_KEY may do: read, write or admin.",
     )
+    rate_limit: str | None = Field(
+        None,
+        validation_alias="FACEREC_RATE_LIMIT",
+        description="Most requests of each key that has no limit of its own, and of each address while there "
+        "are no keys: 10/s, 600/m, 5000/h; so many may come at once. Default: none.",
+    )
     master_key_file: Path | None = Field(
         None,
         validation_alias="FACEREC_MASTER_KEY_FILE",
@@ -546,6 +552,19 @@ class Settings(BaseSettings):
         if value is not None:
             parse_duration(value)
         return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate(cls, value: str | None) -> str | None:
+        """Refuse what is no rate."""
+        if value is not None:
+            parse_rate(value)
+        return value
+
+    @property
+    def rate(self) -> RateLimit | None:
+        """`rate_limit` as its numbers."""
+        return None if self.rate_limit is None else parse_rate(self.rate_limit)
 
     @property
     def face_ttl_seconds(self) -> int:

@@ -21,7 +21,7 @@ from facerec.api.rest.app import PREFIX, at_the_root, create_rest
 from facerec.api.rest.app import Service as RestService
 from facerec.db import Database
 from facerec.engine.base import Engine
-from facerec.services.keys import KeyService
+from facerec.services.gate import Gate
 from facerec.sessions.base import SessionStore
 from facerec.vectors.base import VectorStore
 
@@ -53,8 +53,8 @@ class Service(RekognitionService, RestService, Protocol):
         """What is remembered for minutes."""
 
     @property
-    def keys(self) -> KeyService:
-        """Who may come in."""
+    def gate(self) -> Gate:
+        """Who may come in, and how often."""
 
 
 def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
@@ -64,7 +64,7 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
     """
     settings = service.settings
     threads = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_THREADS)
-    door = RekognitionDoor(service, service.keys.authenticate, workers=threads)
+    door = RekognitionDoor(service, service.gate.signed, workers=threads)
     health = Health(
         engine=service.engine,
         database=service.database,

@@ -86,7 +86,7 @@ class RekognitionDoor:
         try:
             context, settings = current_request(), self._service.settings
             context.check()
-            caller = context.caller = self._authenticate(request)
+            caller = self._authenticate(request)
             operation = self._operation(request)
             check_scope(settings, caller, operation.name)
             parameters = parse(operation.input, request.body)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
@@ -20,12 +21,12 @@ from facerec.api.rest.errors import (
     answer_invalid,
     answer_refusal,
 )
+from facerec.api.rest.permissions import check
 from facerec.api.rest.persons import persons_router
 from facerec.api.rest.registrations import registrations_router
-from facerec.auth.sigv4 import SignedRequest
 from facerec.config import Settings
 from facerec.errors import FacerecError
-from facerec.services.keys import KeyService
+from facerec.services.gate import Gate
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
 
@@ -34,6 +35,12 @@ PREFIX = "/api/v1"
 
 AT_THE_ROOT = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the registry's paths, which are answered without the prefix as well."""
+
+API_KEY = APIKeyHeader(
+    name="X-API-Key",
+    auto_error=False,
+    description="A key of `facerec keys create --api`; none while the service has no key.",
+)
 
 
 class Service(Protocol):
@@ -44,8 +51,8 @@ class Service(Protocol):
         """The limits on a request."""
 
     @property
-    def keys(self) -> KeyService:
-        """Who may come in."""
+    def gate(self) -> Gate:
+        """Who may come in, and how often."""
 
     @property
     def registry(self) -> RegistryService:
@@ -59,17 +66,12 @@ class Service(Protocol):
 def create_rest(service: Service) -> FastAPI:
     """The application, whose routes are without the prefix."""
 
-    def caller(request: Request) -> None:
-        """Let in who may come in. Raises AccessDenied and its kinds."""
-        service.keys.authenticate(
-            SignedRequest(
-                method=request.method,
-                path=request.scope.get("raw_path") or request.url.path.encode(),
-                query=request.scope["query_string"],
-                headers=tuple(request.scope["headers"]),
-                body=b"",
-            )
-        )
+    def caller(request: Request, key: Annotated[str | None, Security(API_KEY)]) -> None:
+        """Let in who may come in, and may do this. Raises AccessDenied and its kinds, RateExceeded."""
+        found = service.gate.by_api_key(key, host=request.headers.get("host", ""))
+        path = request.url.path.removeprefix(PREFIX)
+        registry = service.settings.registry_collection
+        check(found, request.method, path, request.path_params, registry=registry)
 
     # Pictures in a form are kept in memory, which the bound on a body allows for, and never on the disk.
     MultiPartParser.spool_max_size = service.settings.max_body_bytes + 1

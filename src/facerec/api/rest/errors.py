@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -79,6 +80,7 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.QuotaExceeded: RestError("QuotaExceeded", 409, "See the message for the limit."),
         errors.TooManyJobs: RestError("TooManyJobs", 429, "Wait until a job is done."),
         errors.Overloaded: RestError("Overloaded", 503, AGAIN),
+        errors.RateExceeded: RestError("RateExceeded", 429, "Wait as long as Retry-After says."),
         errors.Cancelled: INTERNAL,
         errors.AccessDenied: RestError("AccessDenied", 403, "Use a key that may do this."),
         errors.MissingCredentials: RestError("MissingCredentials", 401, KEY),
@@ -147,7 +149,10 @@ async def answer_error(_request: Request, error: Exception) -> JSONResponse:
     elif row.status == 503:
         logger.warning("%s", error)
         message = str(type(error)())  # the default of its meaning: the true one may name machines
-    return _answer(row, message)
+    answer = _answer(row, message)
+    if isinstance(error, errors.RateExceeded):
+        answer.headers["Retry-After"] = str(max(math.ceil(error.seconds), 1))
+    return answer
 
 
 async def answer_refusal(_request: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,183 @@
+"""Keys, scopes, limits to collections and rates, at both doors: who is refused, and in which words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from wire_server import ACCOUNT, REGION, Running, running
+
+from facerec.access import KeyKind, RateLimit, Scope
+from facerec.api.rekognition.operations import OPERATIONS
+from facerec.api.rekognition.permissions import SCOPES
+from facerec.services.keys import CreatedKey, KeyLimits
+
+if TYPE_CHECKING:
+    from mypy_boto3_rekognition import RekognitionClient
+
+UNKNOWN = "frk_ABCDEFGHABCDEFGH.c2VjcmV0"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("access")) as server:
+        server.service.keys.create("so that it is closed")
+        server.service.collections.create("persons", {})
+        server.service.collections.create("door-1", {})
+        server.service.collections.create("hall", {})
+        yield server
+
+
+def key(server: Running, kind: KeyKind, **limits: Any) -> CreatedKey:
+    return server.service.keys.create(kind=kind, limits=KeyLimits(**limits))
+
+
+def aws(
+    server: Running, created: CreatedKey, *, secret: str | None = None, retries: Any = None
+) -> RekognitionClient:
+    given: Any = retries or {"total_max_attempts": 1}
+    return boto3.client(
+        "rekognition",
+        endpoint_url=server.url,
+        region_name=REGION,
+        aws_access_key_id=created.key.access_key_id,
+        aws_secret_access_key=secret or created.secret,
+        config=Config(retries=given),
+    )
+
+
+def rest(server: Running, header: str | None, method: str, path: str, **options: Any) -> httpx.Response:
+    headers = {} if header is None else {"X-API-Key": header}
+    return httpx.request(method, f"{server.url}/api/v1{path}", headers=headers, **options)
+
+
+def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return error.value.response["Error"]["Code"]
+
+
+def test_each_offered_operation_needs_a_scope() -> None:
+    assert set(SCOPES) == set(OPERATIONS)
+
+
+def test_scopes_at_the_rekognition_door(server: Running) -> None:
+    reader = aws(server, key(server, KeyKind.AWS, scope=Scope.READ))
+    writer = aws(server, key(server, KeyKind.AWS, scope=Scope.WRITE))
+    assert "hall" in reader.list_collections()["CollectionIds"]
+    with pytest.raises(ClientError, match="because the key's scope is read, and write is needed") as refused:
+        reader.create_user(CollectionId="hall", UserId="ann")
+    assert code_of(refused) == "AccessDeniedException"
+    assert f"User: arn:aws:iam::{ACCOUNT}:user/AKIA" in str(refused.value)
+    assert "is not authorized to perform: rekognition:CreateUser" in str(refused.value)
+    writer.create_user(CollectionId="hall", UserId="ann")
+    with pytest.raises(ClientError, match="scope is write, and admin is needed"):
+        writer.delete_collection(CollectionId="hall")
+
+
+def test_limits_to_collections_at_the_rekognition_door(server: Running) -> None:
+    limited = aws(server, key(server, KeyKind.AWS, collections=("door-*",)))
+    assert limited.list_collections()["CollectionIds"] == ["door-1"]
+    assert limited.describe_collection(CollectionId="door-1")["FaceCount"] == 0
+    for name in ("hall", "no-such-collection"):
+        with pytest.raises(ClientError, match=f"collection/{name} because the key is for other") as refused:
+            limited.describe_collection(CollectionId=name)
+        assert code_of(refused) == "AccessDeniedException"
+    arn = f"arn:aws:rekognition:{REGION}:{ACCOUNT}:collection/hall"
+    with pytest.raises(ClientError, match="because the key is for other collections"):
+        limited.list_tags_for_resource(ResourceArn=arn)
+    limited.create_collection(CollectionId="door-2")
+    limited.delete_collection(CollectionId="door-2")
+
+
+def test_wrong_and_revoked_keys_at_the_rekognition_door(server: Running) -> None:
+    good, revoked = key(server, KeyKind.AWS), key(server, KeyKind.AWS)
+    server.service.keys.revoke(revoked.key.access_key_id)
+    expired = key(server, KeyKind.AWS, seconds=-1)
+    with pytest.raises(ClientError) as refused:
+        aws(server, good, secret="wrong").list_collections()
+    assert code_of(refused) == "InvalidSignatureException"
+    for gone in (revoked, expired):
+        with pytest.raises(ClientError) as refused:
+            aws(server, gone).list_collections()
+        assert code_of(refused) == "UnrecognizedClientException"
+
+
+def test_keys_at_the_rest_door(server: Running) -> None:
+    reader = key(server, KeyKind.API, scope=Scope.READ)
+    revoked = key(server, KeyKind.API)
+    server.service.keys.revoke(revoked.key.access_key_id)
+    expired = key(server, KeyKind.API, seconds=-1)
+    assert rest(server, reader.secret, "GET", "/persons").status_code == 200
+    told = set()
+    for header in (UNKNOWN, revoked.secret, expired.secret, f"{reader.key.access_key_id}.wrong", "x"):
+        answer = rest(server, header, "GET", "/persons")
+        assert answer.status_code == 401
+        told.add((answer.json()["code"], answer.json()["message"], answer.json()["hint"]))
+    assert told == {
+        ("InvalidCredentials", "The API key is not valid.", "Send a valid key in the header X-API-Key.")
+    }
+    missing = rest(server, None, "GET", "/persons")
+    assert (missing.status_code, missing.json()["code"]) == (401, "MissingCredentials")
+    refused = rest(server, reader.secret, "POST", "/registrations", json={"person_id": "ann"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "AccessDenied")
+    assert refused.json()["message"] == "The key's scope is read; this takes write."
+    assert rest(server, reader.secret, "DELETE", "/faces/ann").status_code == 403
+
+
+def test_limits_to_collections_at_the_rest_door(server: Running) -> None:
+    for names, status in ((("hall",), 403), (("persons",), 200), (("per*",), 200)):
+        limited = key(server, KeyKind.API, collections=names)
+        assert rest(server, limited.secret, "GET", "/persons").status_code == status
+        at_the_root = httpx.get(f"{server.url}/persons", headers={"X-API-Key": limited.secret})
+        assert at_the_root.status_code == status
+
+
+def test_a_flood_is_refused_at_the_rest_door_with_the_time_to_wait(server: Running) -> None:
+    limited = key(server, KeyKind.API, rate=RateLimit(3, 3600))
+    statuses = [rest(server, limited.secret, "GET", "/persons").status_code for _ in range(5)]
+    assert statuses == [200, 200, 200, 429, 429]
+    refused = rest(server, limited.secret, "GET", "/persons")
+    assert refused.json()["code"] == "RateExceeded"
+    assert 1000 < int(refused.headers["Retry-After"]) <= 1200
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+def test_an_aws_client_waits_and_gets_through(server: Running, mode: str) -> None:
+    limited = key(server, KeyKind.AWS, rate=RateLimit(2, 1))
+    client = aws(server, limited, retries={"mode": mode, "max_attempts": 8})
+    attempts = [client.list_collections()["ResponseMetadata"]["RetryAttempts"] for _ in range(4)]
+    assert sum(attempts) > 0
+
+
+def test_a_flood_is_refused_at_the_rekognition_door(server: Running) -> None:
+    client = aws(server, key(server, KeyKind.AWS, rate=RateLimit(1, 3600)))
+    client.list_collections()
+    with pytest.raises(ClientError, match="Rate exceeded") as refused:
+        client.list_collections()
+    assert code_of(refused) == "ThrottlingException"
+    assert int(refused.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"]) > 3000
+
+
+def test_an_open_service_limits_each_address(tmp_path: Path) -> None:
+    with running(tmp_path, rate_limit="2/h") as server:
+        statuses = [rest(server, None, "GET", "/persons").status_code for _ in range(3)]
+        assert statuses[2] == 429
+
+
+def test_no_secret_is_logged(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    api, signing = key(server, KeyKind.API), key(server, KeyKind.AWS)
+    with caplog.at_level(logging.DEBUG, logger="facerec"):
+        rest(server, api.secret, "GET", "/persons")
+        rest(server, f"{api.key.access_key_id}.guessed", "GET", "/persons")
+        aws(server, signing).list_collections()
+        with pytest.raises(ClientError):
+            aws(server, signing, secret="guessed").list_collections()
+    assert caplog.records
+    for secret in (api.secret.partition(".")[2], signing.secret, "guessed"):
+        assert secret not in caplog.text
