@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,6 +255,30 @@ def test_events_are_told_until_the_work_is_done(
         "event: progress",
         "event: done",
     ]
+
+
+def test_a_client_that_has_gone_is_told_no_more(
+    place: Place, album: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facerec.api.rest.albums.PAUSE_SECONDS", 0.01)
+    place.client.post(f"/albums/{album}/images", json={"images": [f"s3://{BUCKET}/never.jpg"]})
+    get, looks = place.work._albums.progress, 0
+
+    def counted(album_id: str) -> Any:
+        nonlocal looks
+        looks += 1
+        return get(album_id)
+
+    monkeypatch.setattr(place.work._albums, "progress", counted)
+    with place.client.stream("GET", f"/albums/{album}/events") as stream:
+        assert next(stream.iter_lines()) == "event: progress"
+    deadline = time.monotonic() + 30
+    before = -1
+    while before != looks:
+        assert time.monotonic() < deadline
+        before = looks
+        time.sleep(0.3)
+    place.queue.jobs.clear()
 
 
 def test_a_deleted_album_is_gone_with_its_faces(place: Place, album: str) -> None:
