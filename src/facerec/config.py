@@ -532,6 +532,12 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_API_KEY_SCOPE",
         description="What API_KEY may do: read, write or admin.",
     )
+    allowed_origins: tuple[str, ...] = Field(
+        (),
+        validation_alias="ALLOWED_ORIGINS",
+        description="Web pages that browsers let call the service (CORS), as a JSON list of origins: "
+        '["https://gate.example.com"], or ["*"] for all. Default: none.',
+    )
     rate_limit: str | None = Field(
         None,
         validation_alias="FACEREC_RATE_LIMIT",

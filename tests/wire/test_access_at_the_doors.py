@@ -170,6 +170,23 @@ def test_an_open_service_limits_each_address(tmp_path: Path) -> None:
         assert statuses[2] == 429
 
 
+def test_browsers_let_only_the_pages_of_the_settings_call(server: Running, tmp_path: Path) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    good, evil = {"Origin": "https://gate.example"}, {"Origin": "https://evil.example"}
+    with running(tmp_path, allowed_origins=("https://gate.example",)) as service:
+        before = httpx.options(f"{service.url}/verify", headers={**good, **asked})
+        assert before.status_code == 200
+        assert before.headers["access-control-allow-origin"] == "https://gate.example"
+        after = httpx.get(f"{service.url}/persons", headers=good)
+        assert after.headers["access-control-allow-origin"] == "https://gate.example"
+        assert "access-control-allow-credentials" not in after.headers
+        refused = httpx.options(f"{service.url}/verify", headers={**evil, **asked})
+        assert refused.status_code == 400
+        assert "access-control-allow-origin" not in refused.headers
+    without = httpx.get(f"{server.url}/persons", headers=good)
+    assert "access-control-allow-origin" not in without.headers
+
+
 def test_no_secret_is_logged(server: Running, caplog: pytest.LogCaptureFixture) -> None:
     api, signing = key(server, KeyKind.API), key(server, KeyKind.AWS)
     with caplog.at_level(logging.DEBUG, logger="facerec"):

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -91,7 +92,17 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
         else:
             await (rest if for_rest(scope, path) else routed)(scope, receive, send)
 
-    watched = RequestMiddleware(dispatch, body_seconds=settings.body_timeout_seconds, too_slow=too_slow)
+    answering: ASGIApp = dispatch
+    if settings.allowed_origins:
+        # Without credentials: a key is sent by the page itself, never by the browser of its own accord.
+        answering = CORSMiddleware(
+            dispatch,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "x-amzn-RequestId"],
+        )
+    watched = RequestMiddleware(answering, body_seconds=settings.body_timeout_seconds, too_slow=too_slow)
     return ServerErrorMiddleware(watched, handler=fail)
 
 
