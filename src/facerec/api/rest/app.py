@@ -24,11 +24,14 @@ from facerec.api.rest.errors import (
 from facerec.api.rest.permissions import check
 from facerec.api.rest.persons import persons_router
 from facerec.api.rest.registrations import registrations_router
+from facerec.api.rest.videos import PATH as VIDEOS
+from facerec.api.rest.videos import videos_router
 from facerec.config import Settings
 from facerec.errors import FacerecError
 from facerec.services.gate import Gate
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
+from facerec.services.videos.service import VideoService
 
 PREFIX = "/api/v1"
 """Where everything is; the registry is at the root too."""
@@ -62,6 +65,10 @@ class Service(Protocol):
     def registrations(self) -> RegistrationSessions:
         """Registration sessions."""
 
+    @property
+    def videos(self) -> VideoService:
+        """Use cases of videos."""
+
 
 def create_rest(service: Service) -> FastAPI:
     """The application, whose routes are without the prefix."""
@@ -84,7 +91,13 @@ def create_rest(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(caller)],
-        middleware=[Middleware(BodyLimit, most=service.settings.max_body_bytes)],
+        middleware=[
+            Middleware(
+                BodyLimit,
+                most=service.settings.max_body_bytes,
+                larger={f"{VIDEOS}/upload": service.settings.max_video_bytes},
+            )
+        ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses={status: {"model": ErrorBody} for status in ("4XX", "5XX", 422)},
         exception_handlers={
@@ -97,6 +110,7 @@ def create_rest(service: Service) -> FastAPI:
     )
     app.include_router(persons_router(service.registry))
     app.include_router(registrations_router(service.registrations))
+    app.include_router(videos_router(service.videos, max_bytes=service.settings.max_video_bytes))
     return app
 
 

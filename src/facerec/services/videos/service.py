@@ -98,7 +98,7 @@ class VideoService:
         self._lifetimes = lifetimes
         self._max_jobs = max_jobs
         self._kept_seconds = kept_seconds
-        self._uploads = uploads
+        self.uploads = uploads
         self._clock = clock
         self._tokens = PageTokens(database)
 
@@ -119,7 +119,7 @@ class VideoService:
             if count >= self._max_jobs:
                 raise TooManyJobs(f"{count} open Jobs, Maximum limit: {self._max_jobs}")
             job_id = secrets.token_hex(32)
-            node = node_of(self._uploads) if isinstance(wish.video, LocalImage) else None
+            node = node_of(self.uploads) if isinstance(wish.video, LocalImage) else None
             videos.insert(connection, job_id, wish, node=node, now=now)
             request.remember(connection, job_id)
         return job_id
@@ -139,7 +139,7 @@ class VideoService:
         with self._database.write() as connection:
             job = videos.find(connection, job_id)
             videos.delete(connection, [job_id])
-        remove_upload(self._uploads, job.wish.video)
+        remove_upload(self.uploads, job.wish.video)
 
     def remove_past(self) -> int:
         """Remove the jobs whose results were kept long enough, and uploads left over; how many jobs."""
@@ -155,7 +155,7 @@ class VideoService:
                 }
             if not past:
                 break
-        remove_left_over(self._uploads, open_files)
+        remove_left_over(self.uploads, open_files)
         return removed
 
     def faces(self, job_id: str, *, limit: int | None = None, token: str | None = None) -> FaceResults:
