@@ -53,8 +53,6 @@ class Album:
     """The `identity` of that collection."""
     images: int
     """How many were added."""
-    webhook: str | None = None
-    """Address that is told when nothing waits any more."""
     manifest: str | None = None
     """Where the entries come from of which an import is made; None for an album."""
     template: str | None = None
@@ -138,7 +136,6 @@ def insert(
     title: str,
     created_at: float,
     collection: Collection,
-    webhook: str | None = None,
     manifest: str | None = None,
     template: str | None = None,
 ) -> Album:
@@ -149,7 +146,6 @@ def insert(
                 album_id=album_id,
                 title=title,
                 created_at=created_at,
-                webhook=webhook,
                 collection=collection.name,
                 collection_created_at=collection.created_at,
                 manifest=manifest,
@@ -564,7 +560,6 @@ def _album(row: sa.Row[Any]) -> Album:
         collection=row.collection,
         collection_identity=f"{row.collection_created_at!r}/{row.collection}",
         images=row.image_number,
-        webhook=row.webhook,
         manifest=row.manifest,
         template=row.template,
     )

@@ -263,8 +263,6 @@ albums = sa.Table(
     # The numbers of the last image and of the last listing: none is given twice.
     sa.Column("image_number", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("listing_number", sa.BigInteger, nullable=False, server_default="0"),
-    # Told when nothing waits any more; NULL: nobody.
-    sa.Column("webhook", sa.Text),
     # Where its faces are: an album has a collection of its own, of its id. The time tells the collection from
     # a later one of the same name.
     sa.Column("collection", sa.String(255), nullable=False, server_default=""),

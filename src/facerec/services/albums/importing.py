@@ -8,6 +8,7 @@ read before, so that whatever breaks off is begun anew from the first line.
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class ImportService:
             request = RepeatableRequest("CreateImport", client_token, parameters, now)
             before = request.recall(connection)
             if before is not None:
-                return albums.find(connection, before.strip('"'))
+                return albums.find(connection, json.loads(before))
             name = f"import-{uuid.uuid4()}"
             made = albums.insert(
                 connection,

@@ -108,7 +108,6 @@ class AlbumService:
         album_id: str | None = None,
         *,
         title: str = "",
-        webhook: str | None = None,
         client_token: str | None = None,
     ) -> Album:
         """Make an empty album and its collection. Without an id it gets one.
@@ -121,7 +120,7 @@ class AlbumService:
         if len(title) > 255 or "\0" in title:
             raise InvalidParameter("An album's title has at most 255 characters.")
         now = self._lifetimes.clock()
-        request = RepeatableRequest("CreateAlbum", client_token, (album_id, title, webhook), now)
+        request = RepeatableRequest("CreateAlbum", client_token, (album_id, title), now)
         with self._database.write() as connection:
             before = request.recall(connection)
             if before is not None:
@@ -129,9 +128,7 @@ class AlbumService:
             name = album_id or str(uuid.uuid4())
             contract = self._engines.default.contract
             own = collections.insert(connection, name=name, contract=contract, created_at=now)
-            album = albums.insert(
-                connection, album_id=name, title=title, created_at=now, collection=own, webhook=webhook
-            )
+            album = albums.insert(connection, album_id=name, title=title, created_at=now, collection=own)
             request.remember(connection, name)
         return album
 

@@ -21,7 +21,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("image_number", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("listing_number", sa.BigInteger(), nullable=False, server_default="0"),
-        sa.Column("webhook", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key", name="pk_albums"),
         sa.UniqueConstraint("album_id", name="uq_albums_album_id"),
         sqlite_autoincrement=True,
