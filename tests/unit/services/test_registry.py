@@ -306,3 +306,18 @@ def test_what_is_kept_with_a_person_goes_to_another_model(house: House) -> None:
         own, other = users.find(connection, old, "ann"), users.find(connection, twin, "ann")
     assert (own.face_count, other.face_count) == (3, 1)  # the two of before wait for the migration
     assert (other.metadata, other.version, other.created_at) == (own.metadata, 2, own.created_at)
+
+
+def test_the_same_over_both_databases(tmp_path: Path, database_url: str | None) -> None:
+    with open_house(tmp_path, database_url=database_url) as house:
+        created = enrol(house, "ann", metadata={"team": "ä"}).person
+        assert created is not None
+        assert (created.version, created.metadata) == (1, {"team": "ä"})
+        enrol(house, "bob", 1)
+        changed = house.registry.update("ann", pictures("ann", 1, 10), replaces=True, metadata={}).person
+        assert changed is not None
+        assert (changed.embeddings, changed.metadata) == (1, {})
+        assert house.registry.verify(picture("ann", variation=20)).person_id == "ann"
+        assert [person.person_id for person in house.registry.persons().items] == ["ann", "bob"]
+        house.registry.delete("ann")
+        assert house.registry.verify(picture("ann", variation=20)).person_id is None
