@@ -17,6 +17,8 @@ from facerec.engine.remembering import RememberingEngine
 from facerec.engine.video.container import VideoLimits
 from facerec.images.loader import open_loader
 from facerec.images.videos import VideoSource, open_video_source
+from facerec.jobs.base import JobQueue
+from facerec.jobs.opening import open_jobs
 from facerec.metastore import collections as collection_rows
 from facerec.metastore import open_metastore
 from facerec.metastore.changes import DatabaseFeed
@@ -30,6 +32,7 @@ from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
+from facerec.services.image_jobs import ImageJobs
 from facerec.services.keys import KeyService
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
@@ -51,6 +54,8 @@ from facerec.sessions.base import SessionStore
 from facerec.sessions.opening import open_sessions
 from facerec.vectors.base import VectorStore
 from facerec.vectors.opening import open_vectors
+from facerec.workers.loop import Worker, WorkerPolicy, WorkerThread
+from facerec.workers.tasks import handlers
 
 NOTICE_PAUSE_SECONDS = 1.0
 """Pause between two looks for ends of videos that are to be told."""
@@ -67,8 +72,10 @@ class Service:
     database: Database
     vectors: VectorStore
     sessions: SessionStore
+    jobs: JobQueue
     collections: CollectionService
     faces: FaceService
+    image_jobs: ImageJobs
     people: PeopleService
     registry: RegistryService
     registrations: RegistrationSessions
@@ -110,9 +117,9 @@ def open_service(
 ) -> Iterator[Service]:
     """Open everything; on leaving, close it in reverse.
 
-    background: sweep beside the requests, as FACEREC_SWEEP_SECONDS says. `engine` is used (and not closed) in
-    place of the one that the settings name. Raises ConfigurationError, PackError or StorageError when a part
-    can not be opened; the parts opened before it are closed then.
+    background: do jobs and sweep beside the requests, as FACEREC_SERVE_JOBS and FACEREC_SWEEP_SECONDS say.
+    `engine` is used (and not closed) in place of the one that the settings name. Raises ConfigurationError,
+    PackError or StorageError when a part can not be opened; the parts opened before it are closed then.
     """
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
@@ -122,6 +129,8 @@ def open_service(
         sessions = open_sessions(settings, database)
         stack.callback(sessions.close)
         keys = open_keys(settings, database)
+        jobs = open_jobs(settings, database)
+        stack.callback(jobs.close)
         if engine is None:
             engine = _open_engine(settings)
             stack.callback(engine.close)
@@ -178,16 +187,19 @@ def open_service(
             lifetimes=lifetimes,
             forget_images=forget_images,
         )
-        yield Service(
+        faces = FaceService(
+            database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
+        )
+        service = Service(
             settings=settings,
             engine=engine,
             database=database,
             vectors=vectors,
             sessions=sessions,
+            jobs=jobs,
             collections=collections,
-            faces=FaceService(
-                database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
-            ),
+            faces=faces,
+            image_jobs=ImageJobs(faces),
             people=people,
             registry=registry,
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
@@ -199,6 +211,22 @@ def open_service(
             gate=Gate(keys, sessions, settings.rate),
             sweeper=sweeper,
         )
+        if background and settings.serve_jobs:
+            # The requests come first: half of the processors are theirs alone.
+            stack.callback(WorkerThread(open_worker(service, max(settings.threads // 2, 1))).close)
+        yield service
+
+
+def open_worker(service: Service, threads: int) -> Worker:
+    """A worker that does the jobs of an opened service; threads: jobs at work at once."""
+    settings = service.settings
+    policy = WorkerPolicy(
+        threads=threads,
+        batch=settings.job_batch,
+        lease_seconds=settings.job_lease_seconds,
+        attempts=settings.job_attempts,
+    )
+    return Worker(service.jobs, handlers(service), policy)
 
 
 @contextlib.contextmanager

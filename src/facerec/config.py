@@ -440,6 +440,44 @@ class Settings(BaseSettings):
         description="S3 endpoint for Image.S3Object (MinIO, moto); default: AWS, by boto3's own credentials.",
     )
 
+    # --- jobs
+    serve_jobs: bool = Field(
+        True,
+        validation_alias="FACEREC_SERVE_JOBS",
+        description="Whether `facerec serve` does jobs (albums, imports, S3 events) beside the requests, on "
+        "half of its processors; without it `facerec worker` does them alone.",
+    )
+    job_threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        validation_alias="FACEREC_JOB_THREADS",
+        description="Jobs at work at once in a process of `facerec worker`; default: two for each of "
+        "FACEREC_THREADS, so that some fetch their images while others are looked at.",
+    )
+    job_attempts: int = Field(
+        5,
+        ge=1,
+        le=100,
+        validation_alias="FACEREC_JOB_ATTEMPTS",
+        description="Times that a job is tried before it is set aside with its reason.",
+    )
+    job_lease_seconds: float = Field(
+        30,
+        ge=3,
+        le=3600,
+        validation_alias="FACEREC_JOB_LEASE_SECONDS",
+        description="How long the jobs of a worker that was killed are held up: leases are prolonged three "
+        "times as often.",
+    )
+    job_batch: int = Field(
+        10,
+        ge=1,
+        le=10,
+        validation_alias=AliasChoices("SQS_BATCH_SIZE", "FACEREC_JOB_BATCH"),
+        description="Most jobs that a worker leases at once.",
+    )
+
     # --- videos
     max_video_bytes: int = Field(
         2048 * MEBIBYTE,

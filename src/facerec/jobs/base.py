@@ -7,13 +7,23 @@ reference to work whose state is in the database ("image 17 of album 4"), and do
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from facerec.errors import InvalidParameter
+
 Payload = Mapping[str, str | int | float | bool | None]
 """What a job is about, as JSON values. Never image bytes, never an embedding."""
+
+
+MOST_KEY = 255
+"""Letters of a job's key."""
+
+MOST_BYTES = 64 * 1024
+"""Bytes of a job's payload as JSON. It is a reference, and queues have bounds too (SQS: 256 KiB)."""
 
 
 class Priority(IntEnum):
@@ -75,6 +85,20 @@ class SetAsideJob:
     reason: str
     set_aside_at: float
     """Seconds since the epoch."""
+
+
+def encode(job: NewJob) -> str:
+    """The payload of a job as JSON. Raises InvalidParameter for what no queue takes."""
+    if not 0 < len(job.kind) <= 64 or len(job.key or "") > MOST_KEY or not job.delay_seconds >= 0:
+        raise InvalidParameter(
+            "A job has a kind of 1 to 64 letters, a key of up to 255, and no negative delay."
+        )
+    payload = json.dumps(dict(job.payload))
+    if len(payload) > MOST_BYTES:
+        raise InvalidParameter(
+            f"A job of the kind {job.kind} has {len(payload)} bytes; it may have {MOST_BYTES}."
+        )
+    return payload
 
 
 class JobQueue(Protocol):

@@ -386,3 +386,41 @@ video_parts = sa.Table(
     # Faces of frames in the order of their times, packed: as many in each part, but for the last one.
     sa.Column("entries", sa.LargeBinary, nullable=False),
 )
+
+# Jobs of the queue in the database (facerec.jobs.embedded).
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("kind", _name(64), nullable=False),
+    # Of the jobs of a kind one may have it; NULL: any number.
+    sa.Column("unique_key", _name(255)),
+    sa.Column("payload", sa.Text, nullable=False),
+    # facerec.jobs.base.Priority.
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("queued_at", sa.Double, nullable=False),
+    # Not leased before: a delay, or the end of the lease that it is under.
+    sa.Column("ready_at", sa.Double, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # Of the last lease; NULL: none, or given back.
+    sa.Column("receipt", sa.String(32)),
+    # Why it is tried again.
+    sa.Column("reason", sa.String(500)),
+    sa.UniqueConstraint("kind", "unique_key"),
+    sa.Index("ix_jobs_priority", "priority", "key"),
+    sqlite_autoincrement=True,
+)
+
+jobs_set_aside = sa.Table(
+    "jobs_set_aside",
+    metadata,
+    # The key that it had as a job.
+    sa.Column("key", _Key, primary_key=True, autoincrement=False),
+    sa.Column("kind", _name(64), nullable=False),
+    sa.Column("unique_key", _name(255)),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("reason", sa.String(500), nullable=False),
+    sa.Column("set_aside_at", sa.Double, nullable=False),
+)

@@ -1,0 +1,34 @@
+"""Which handler does which kind of job. A new kind is one more line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from facerec.jobs.base import Job
+from facerec.services.image_jobs import INDEX_IMAGE_JOB, ImageJobs
+from facerec.workers.handling import Handler, Handlers, JobControl
+
+
+class Service(Protocol):
+    """What the handlers need of the service."""
+
+    @property
+    def image_jobs(self) -> ImageJobs:
+        """Jobs of single images."""
+
+
+def handlers(service: Service) -> Handlers:
+    """The handlers of an opened service, by kinds of jobs."""
+    return {
+        INDEX_IMAGE_JOB: _whole(service.image_jobs.index),
+    }
+
+
+def _whole(work: Callable[[Job], None]) -> Handler:
+    """A handler of what takes a moment: once begun it is finished, whoever wants to stop."""
+
+    def handle(job: Job, _control: JobControl) -> None:
+        work(job)
+
+    return handle
