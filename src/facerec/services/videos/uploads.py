@@ -14,7 +14,7 @@ from pathlib import Path
 from facerec.domain import LocalImage, VideoReference
 
 NODE = "node"
-"""File with the machine's name, which is made at its first start."""
+"""File with the machine's name, which is made with its first upload."""
 
 SUFFIX = ".video"
 
@@ -23,7 +23,7 @@ LEFT_OVER_SECONDS = 3600.0
 
 
 def node_of(folder: Path) -> str:
-    """The name of this machine, which no other has."""
+    """The name of this machine, which no other has; made where it has none."""
     path = folder / NODE
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -32,6 +32,12 @@ def node_of(folder: Path) -> str:
     except FileExistsError:
         pass
     return path.read_text()
+
+
+def known_node(folder: Path) -> str:
+    """The name of this machine; empty where it has none, for nothing was ever sent to it."""
+    path = folder / NODE
+    return path.read_text() if path.exists() else ""
 
 
 def new_upload(folder: Path) -> Path:

@@ -46,7 +46,7 @@ from facerec.services.videos.results import (
     pack_entries,
     pack_persons,
 )
-from facerec.services.videos.uploads import node_of, remove_upload
+from facerec.services.videos.uploads import known_node, remove_upload
 
 MATCHES = 10
 """Stored faces told of each person, most similar first: they stand beside each of its frames."""
@@ -112,7 +112,6 @@ class VideoWorker:
         self._source = source
         self._look = look
         self._uploads = uploads
-        self._node = node_of(uploads)
         self._tells = tells
         self._lease_seconds = lease_seconds
         self._clock = clock
@@ -123,7 +122,8 @@ class VideoWorker:
         stopping: once it is set, the video is left to the next worker.
         """
         with self._database.read() as connection:
-            waiting = videos.waiting(connection, node=self._node, now=self._clock())
+            node = known_node(self._uploads)
+            waiting = videos.waiting(connection, node=node, now=self._clock())
         for job_id in waiting:
             lease = Lease(self._database, f"video {job_id}", seconds=self._lease_seconds)
             if stopping.is_set() or not lease.take():
