@@ -15,7 +15,7 @@ from facerec.domain import Collection
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
 from facerec.engine.video.container import VideoLimits
-from facerec.images.loader import open_loader
+from facerec.images.loader import open_sources
 from facerec.images.videos import VideoSource, open_video_source
 from facerec.jobs.base import JobQueue
 from facerec.jobs.opening import open_jobs
@@ -25,6 +25,8 @@ from facerec.metastore.changes import DatabaseFeed
 from facerec.metastore.scopes import ScopeLedger
 from facerec.notices.sns import SnsTopics
 from facerec.notices.webhook import Webhook
+from facerec.services.albums.service import AlbumService
+from facerec.services.albums.use_cases import AlbumUseCases, album_use_cases
 from facerec.services.analysis import AnalysisService
 from facerec.services.authentication import ServiceKey
 from facerec.services.background import Background
@@ -80,6 +82,7 @@ class Service:
     registry: RegistryService
     registrations: RegistrationSessions
     analysis: AnalysisService
+    albums: AlbumUseCases
     videos: VideoService
     video_worker: VideoWorker
     watching: WatchService
@@ -142,7 +145,7 @@ def open_service(
                 max_seconds=settings.result_cache_seconds,
             )
             forgetful.append(engine)
-        images = open_loader(settings)
+        images, objects = open_sources(settings)
         engines = Engines(
             engine,
             database,
@@ -172,8 +175,6 @@ def open_service(
         if background:
             stack.callback(VideoThreads(worker, threads=max(settings.threads // 2, 1)).close)
             stack.callback(_telling(settings, database).close)
-        if background and settings.sweep_seconds:
-            stack.callback(_upkeep(sweeper, videos, forgetful, settings.sweep_seconds).close)
         people = PeopleService(
             database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
         )
@@ -190,6 +191,11 @@ def open_service(
         faces = FaceService(
             database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
         )
+        albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes)
+        albums.service.finish_deletions()
+        if background and settings.sweep_seconds:
+            upkeep = _upkeep(sweeper, videos, albums.service, forgetful, settings.sweep_seconds)
+            stack.callback(upkeep.close)
         service = Service(
             settings=settings,
             engine=engine,
@@ -204,6 +210,7 @@ def open_service(
             registry=registry,
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
             analysis=AnalysisService(engine, images),
+            albums=albums,
             videos=videos,
             video_worker=worker,
             watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
@@ -342,9 +349,14 @@ def registry_policy(settings: Settings) -> RegistryPolicy:
 
 
 def _upkeep(
-    sweeper: Sweeper, videos: VideoService, forgetful: Sequence[RememberingEngine], pause: float
+    sweeper: Sweeper,
+    videos: VideoService,
+    albums: AlbumService,
+    forgetful: Sequence[RememberingEngine],
+    pause: float,
 ) -> Background:
-    """What a running service does about what is past its time: one process for all, and each for itself."""
+    """What a running service does about what is past its time, or was broken off: one process for all, and
+    each for itself."""
 
     def work() -> None:
         for engine in forgetful:
@@ -354,6 +366,7 @@ def _upkeep(
             _log.info("swept: %s", swept)
         sweeper.let_go()
         videos.remove_past()
+        albums.dispatch_all()
 
     return Background("retention", work, pause=pause)
 

@@ -5,50 +5,44 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import boto3
 import httpx
 import pytest
-from album_house import ListedQueue, leased
 from wire_server import listening
 
-from facerec.api.rest.albums import Albums, albums_router
 from facerec.api.rest.app import create_rest
-from facerec.api.rest.imports import Imports, imports_router
-from facerec.bootstrap import open_service
+from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
 from facerec.engine.fake import FakeEngine, draw
-from facerec.images.loader import open_sources
-from facerec.jobs.base import JobQueue
-from facerec.services.albums.importing import ImportService
-from facerec.services.albums.indexing import AlbumIndexing
-from facerec.services.albums.searching import AlbumSearch
-from facerec.services.albums.service import IMAGE_JOB, AlbumService
-from facerec.services.albums.uploading import AlbumUploads
-from facerec.services.engines import Engines
+from facerec.services.albums.indexing import ATTEMPTS
+from facerec.workers.handling import JobControl
+from facerec.workers.tasks import handlers
 
 BUCKET = "marketplace"
 
 
 @dataclass
 class Place:
-    """A service with albums, and the queue that the test empties."""
+    """A service with albums, whose jobs the test does."""
 
     client: httpx.Client
-    queue: ListedQueue
-    work: AlbumIndexing
+    service: Service
     s3: Any
 
     def drain(self) -> None:
-        while self.queue.jobs:
-            job = self.queue.jobs.pop(0)
-            do = self.work.index_image if job.kind == IMAGE_JOB else self.work.list_prefix
-            do(leased(job.kind, job.payload, attempt=4))
+        """Do the jobs that wait, each as in the last of its attempts."""
+        work = handlers(self.service)
+        while jobs := self.service.jobs.lease(list(work), 10, seconds=60):
+            for job in jobs:
+                work[job.kind](replace(job, attempt=ATTEMPTS), JobControl(threading.Event()))
+            self.service.jobs.done(jobs)
 
     def put(self, key: str, data: bytes) -> str:
         """Lay an object into S3; its version id."""
@@ -73,25 +67,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, s3_url: str, environment: No
     s3 = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    engine, queue = FakeEngine(), ListedQueue()
-    with open_service(settings, engine=engine) as service:
-        images, objects = open_sources(settings)
-        engines = Engines(engine, service.database)
-        albums = AlbumService(service.database, service.vectors, engines, cast(JobQueue, queue))
-        rest = create_rest(service)
-        rest.include_router(
-            albums_router(
-                Albums(
-                    albums,
-                    AlbumUploads(service.database, service.faces),
-                    AlbumSearch(service.database, service.vectors, engines, images),
-                )
-            )
-        )
-        rest.include_router(imports_router(Imports(ImportService(service.database, albums), albums)))
-        work = AlbumIndexing(service.database, albums, service.faces, objects)
-        with listening(rest) as url, httpx.Client(base_url=url, timeout=30) as client:
-            yield Place(client, queue, work, s3)
+    with (
+        open_service(settings, engine=FakeEngine()) as service,
+        listening(create_rest(service)) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        yield Place(client, service, s3)
 
 
 @pytest.fixture
@@ -239,7 +220,7 @@ def test_events_are_told_until_the_work_is_done(
     monkeypatch.setattr("facerec.api.rest.albums.PAUSE_SECONDS", 0.01)
     place.put(f"{album}/a.png", draw("ann"))
     place.client.post(f"/albums/{album}/images", json={"images": [f"s3://{BUCKET}/{album}/a.png"]})
-    get, asked = place.work._albums.progress, 0
+    get, asked = place.service.albums.service.progress, 0
 
     def work_meanwhile(album_id: str) -> Any:
         nonlocal asked
@@ -248,7 +229,7 @@ def test_events_are_told_until_the_work_is_done(
             place.drain()
         return get(album_id)
 
-    monkeypatch.setattr(place.work._albums, "progress", work_meanwhile)
+    monkeypatch.setattr(place.service.albums.service, "progress", work_meanwhile)
     with place.client.stream("GET", f"/albums/{album}/events") as stream:
         text = "".join(stream.iter_text())
     assert [line for line in text.splitlines() if line.startswith("event")] == [
@@ -262,14 +243,14 @@ def test_a_client_that_has_gone_is_told_no_more(
 ) -> None:
     monkeypatch.setattr("facerec.api.rest.albums.PAUSE_SECONDS", 0.01)
     place.client.post(f"/albums/{album}/images", json={"images": [f"s3://{BUCKET}/never.jpg"]})
-    get, looks = place.work._albums.progress, 0
+    get, looks = place.service.albums.service.progress, 0
 
     def counted(album_id: str) -> Any:
         nonlocal looks
         looks += 1
         return get(album_id)
 
-    monkeypatch.setattr(place.work._albums, "progress", counted)
+    monkeypatch.setattr(place.service.albums.service, "progress", counted)
     with place.client.stream("GET", f"/albums/{album}/events") as stream:
         assert next(stream.iter_lines()) == "event: progress"
     deadline = time.monotonic() + 30
@@ -278,7 +259,7 @@ def test_a_client_that_has_gone_is_told_no_more(
         assert time.monotonic() < deadline
         before = looks
         time.sleep(0.3)
-    place.queue.jobs.clear()
+    place.client.post(f"/albums/{album}/cancel")
 
 
 def test_a_deleted_album_is_gone_with_its_faces(place: Place, album: str) -> None:
@@ -384,3 +365,25 @@ def test_what_is_no_manifest_is_refused(place: Place, name: str, text: str, stat
         "/imports", files={"file": (name, text)}, data={"collection_id": "no-such-collection"}
     )
     assert answer.status_code == status
+
+
+def test_a_service_does_the_jobs_of_its_albums_by_itself(
+    tmp_path: Path, s3_url: str, environment: None
+) -> None:
+    s3 = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1")
+    s3.create_bucket(Bucket="by-itself")
+    for name in ("ann", "bob"):
+        s3.put_object(Bucket="by-itself", Key=f"{name}.png", Body=draw(name))
+    settings = read_settings(data_dir=tmp_path, s3_endpoint_url=s3_url)
+    with (
+        open_service(settings, engine=FakeEngine(), background=True) as service,
+        listening(create_rest(service)) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        album = client.post("/albums", json={}).json()["album_id"]
+        client.post(f"/albums/{album}/images", json={"prefix": {"bucket": "by-itself"}})
+        deadline = time.monotonic() + 60
+        while client.get(f"/albums/{album}").json()["state"] != "DONE":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.get(f"/albums/{album}").json()["faces"] == 2

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from facerec.jobs.base import Job
+from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB
+from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.image_jobs import INDEX_IMAGE_JOB, ImageJobs
 from facerec.workers.handling import Handler, Handlers, JobControl
 
@@ -17,11 +19,17 @@ class Service(Protocol):
     def image_jobs(self) -> ImageJobs:
         """Jobs of single images."""
 
+    @property
+    def albums(self) -> AlbumUseCases:
+        """Jobs of albums and imports."""
+
 
 def handlers(service: Service) -> Handlers:
     """The handlers of an opened service, by kinds of jobs."""
     return {
         INDEX_IMAGE_JOB: _whole(service.image_jobs.index),
+        IMAGE_JOB: _whole(service.albums.indexing.index_image),
+        LISTING_JOB: _whole(service.albums.indexing.list_prefix),
     }
 
 

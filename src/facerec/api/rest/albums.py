@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import anyio
@@ -32,9 +31,9 @@ from facerec.api.rest.album_models import (
 from facerec.api.rest.forms import FILE, TEXT, FormRoute, form_of, image_of
 from facerec.api.rest.person_models import FaceModel
 from facerec.errors import AlbumNotFound, Overloaded
-from facerec.services.albums.searching import AlbumSearch
 from facerec.services.albums.service import Added, AlbumService, AlbumState
-from facerec.services.albums.uploading import AlbumUploads, Upload
+from facerec.services.albums.uploading import Upload
+from facerec.services.albums.use_cases import AlbumUseCases
 
 SEARCH_FORM = form_of(("image",), image=FILE, album_ids=TEXT, threshold=TEXT, limit=TEXT)
 
@@ -54,16 +53,7 @@ SILENCE = 15
 """Looks without a change after which a comment is sent, so that nobody between takes the stream for dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Albums:
-    """The use cases of albums that this door needs."""
-
-    service: AlbumService
-    uploads: AlbumUploads
-    search: AlbumSearch
-
-
-def albums_router(albums: Albums) -> APIRouter:
+def albums_router(albums: AlbumUseCases) -> APIRouter:
     """The routes of albums."""
     router = APIRouter(route_class=FormRoute, prefix="/albums", tags=["albums"])
     _add_album_routes(router, albums)
@@ -71,7 +61,7 @@ def albums_router(albums: Albums) -> APIRouter:
     return router
 
 
-def _add_album_routes(router: APIRouter, albums: Albums) -> None:
+def _add_album_routes(router: APIRouter, albums: AlbumUseCases) -> None:
     streams = Streams(albums.service)
 
     @router.post("", status_code=status.HTTP_201_CREATED)
@@ -126,7 +116,7 @@ def _add_album_routes(router: APIRouter, albums: Albums) -> None:
         albums.service.delete(album_id)
 
 
-def _add_image_routes(router: APIRouter, albums: Albums) -> None:
+def _add_image_routes(router: APIRouter, albums: AlbumUseCases) -> None:
     @router.post("/{album_id}/images", status_code=status.HTTP_202_ACCEPTED)
     def add(album_id: AlbumId, body: AddImagesRequest) -> AddedModel:
         """Add images that lie in S3 or behind addresses; they are looked at in the background.

@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 
 import facerec
+from facerec.api.rest.albums import albums_router
 from facerec.api.rest.bodies import BodyLimit
 from facerec.api.rest.errors import (
     ErrorBody,
@@ -21,6 +22,7 @@ from facerec.api.rest.errors import (
     answer_invalid,
     answer_refusal,
 )
+from facerec.api.rest.imports import imports_router
 from facerec.api.rest.permissions import check
 from facerec.api.rest.persons import persons_router
 from facerec.api.rest.registrations import registrations_router
@@ -28,6 +30,7 @@ from facerec.api.rest.videos import PATH as VIDEOS
 from facerec.api.rest.videos import videos_router
 from facerec.config import Settings
 from facerec.errors import FacerecError
+from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.gate import Gate
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
@@ -66,6 +69,10 @@ class Service(Protocol):
         """Registration sessions."""
 
     @property
+    def albums(self) -> AlbumUseCases:
+        """Use cases of albums and imports."""
+
+    @property
     def videos(self) -> VideoService:
         """Use cases of videos."""
 
@@ -85,7 +92,7 @@ def create_rest(service: Service) -> FastAPI:
     app = FastAPI(
         title="facerec",
         version=facerec.__version__,
-        description="Self-hosted face recognition: the registry of persons.",
+        description="Self-hosted face recognition: persons, albums, imports and videos.",
         servers=[{"url": PREFIX}],
         root_path_in_servers=False,
         docs_url=None,
@@ -110,6 +117,8 @@ def create_rest(service: Service) -> FastAPI:
     )
     app.include_router(persons_router(service.registry))
     app.include_router(registrations_router(service.registrations))
+    app.include_router(albums_router(service.albums))
+    app.include_router(imports_router(service.albums))
     app.include_router(videos_router(service.videos, max_bytes=service.settings.max_video_bytes))
     return app
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, UploadFile, status
@@ -22,31 +21,23 @@ from facerec.api.rest.album_models import (
 )
 from facerec.domain import S3Image
 from facerec.errors import InvalidParameter
-from facerec.services.albums.importing import ImportService, ReportLine
+from facerec.services.albums.importing import ReportLine
 from facerec.services.albums.manifests import kind_of, read_manifest
-from facerec.services.albums.service import AlbumService
 from facerec.services.albums.sources import parse_source
+from facerec.services.albums.use_cases import AlbumUseCases
 
 COLUMNS = ("line", "source", "external_id", "state", "reason", "face_ids")
 
 
-@dataclass(frozen=True, slots=True)
-class Imports:
-    """The use cases of imports that this door needs."""
-
-    service: ImportService
-    albums: AlbumService
-
-
-def imports_router(imports: Imports) -> APIRouter:
+def imports_router(albums: AlbumUseCases) -> APIRouter:
     """The routes of imports."""
     router = APIRouter(prefix="/imports", tags=["imports"])
-    _add_routes(router, imports)
+    _add_routes(router, albums)
 
     @router.get("/{import_id}/report")
     def report(import_id: AlbumId, form: ReportFormat = ReportFormat.CSV) -> StreamingResponse:
         """What became of each entry so far: line, source, external id, state, reason, ids of its faces."""
-        lines = imports.service.report(import_id)
+        lines = albums.imports.report(import_id)
         if form is ReportFormat.CSV:
             return StreamingResponse(_as_csv(lines), media_type="text/csv; charset=utf-8")
         return StreamingResponse(_as_json_lines(lines), media_type="application/x-ndjson")
@@ -54,7 +45,7 @@ def imports_router(imports: Imports) -> APIRouter:
     return router
 
 
-def _add_routes(router: APIRouter, imports: Imports) -> None:
+def _add_routes(router: APIRouter, albums: AlbumUseCases) -> None:
     @router.post("", status_code=status.HTTP_202_ACCEPTED)
     def create(
         collection_id: Annotated[AlbumId, Form()],
@@ -78,16 +69,16 @@ def _add_routes(router: APIRouter, imports: Imports) -> None:
         if file is not None:
             name = file.filename or ""
             entries = read_manifest(file.file, kind_of(name), template=template)
-            made = imports.service.create(collection_id, name, template=template, client_token=client_token)
-            imports.service.read(made.album_id, entries)
+            made = albums.imports.create(collection_id, name, template=template, client_token=client_token)
+            albums.imports.read(made.album_id, entries)
         else:
             place = parse_source(source or "")
             if not isinstance(place, S3Image):
                 raise InvalidParameter("A manifest's source is s3://bucket/key.")
-            made = imports.service.create_from(
+            made = albums.imports.create_from(
                 collection_id, place, template=template, client_token=client_token
             )
-        return ImportModel.of(imports.albums.progress(made.album_id))
+        return ImportModel.of(albums.service.progress(made.album_id))
 
     @router.get("")
     def list_imports(
@@ -95,29 +86,29 @@ def _add_routes(router: APIRouter, imports: Imports) -> None:
         next_token: Annotated[str | None, Query(max_length=255)] = None,
     ) -> ImportPage:
         """The imports, oldest first, a page at a time."""
-        page = imports.service.list(limit=limit, token=next_token)
-        told = [ImportModel.of(imports.albums.progress(each.album_id)) for each in page.items]
+        page = albums.imports.list(limit=limit, token=next_token)
+        told = [ImportModel.of(albums.service.progress(each.album_id)) for each in page.items]
         return ImportPage(imports=told, next_token=page.next_token)
 
     @router.get("/{import_id}")
     def progress(import_id: AlbumId) -> ImportModel:
         """How far an import is."""
-        return ImportModel.of(imports.albums.progress(import_id))
+        return ImportModel.of(albums.service.progress(import_id))
 
     @router.post("/{import_id}/cancel")
     def cancel(import_id: AlbumId) -> ChangedModel:
         """Look at no more entries. What is at work is finished."""
-        return ChangedModel(images=imports.albums.cancel(import_id))
+        return ChangedModel(images=albums.service.cancel(import_id))
 
     @router.post("/{import_id}/retry")
     def retry(import_id: AlbumId) -> ChangedModel:
         """Try again the images that have failed or were cancelled."""
-        return ChangedModel(images=imports.albums.retry(import_id))
+        return ChangedModel(images=albums.service.retry(import_id))
 
     @router.delete("/{import_id}", status_code=status.HTTP_204_NO_CONTENT)
     def delete(import_id: AlbumId) -> None:
         """Forget an import and its report. The faces stay in the collection."""
-        imports.albums.delete(import_id)
+        albums.service.delete(import_id)
 
 
 def _as_csv(lines: Iterator[ReportLine]) -> Iterator[str]:
