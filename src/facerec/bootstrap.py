@@ -263,6 +263,16 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
 
 
 @contextlib.contextmanager
+def open_queue(settings: Settings) -> Iterator[JobQueue]:
+    """Open the job queue alone: no model is loaded. Raises ConfigurationError or StorageError."""
+    with (
+        contextlib.closing(open_metastore(settings)) as database,
+        contextlib.closing(open_jobs(settings, database)) as jobs,
+    ):
+        yield jobs
+
+
+@contextlib.contextmanager
 def open_indexes(settings: Settings) -> Iterator[Indexes]:
     """Open what keeps, rebuilds and compares indexes: no model is loaded.
 

@@ -447,6 +447,13 @@ class Settings(BaseSettings):
         description="Whether `facerec serve` does jobs (albums, imports, S3 events) beside the requests, on "
         "half of its processors; without it `facerec worker` does them alone.",
     )
+    worker_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        validation_alias="FACEREC_WORKER_PROCESSES",
+        description="Processes of `facerec worker`. They split among them what FACEREC_WORKERS splits.",
+    )
     job_threads: int | None = Field(
         None,
         ge=1,
@@ -476,6 +483,15 @@ class Settings(BaseSettings):
         le=10,
         validation_alias=AliasChoices("SQS_BATCH_SIZE", "FACEREC_JOB_BATCH"),
         description="Most jobs that a worker leases at once.",
+    )
+
+    spot_notice: str = Field(
+        "auto",
+        pattern=r"^(auto|off|https?://.+)$",
+        validation_alias="FACEREC_SPOT_NOTICE",
+        description="Whether `facerec worker` looks for the notice that a spot instance of EC2 is about to "
+        "be taken away, and ends gracefully: auto (on EC2), off, or the address of the instance metadata "
+        "service.",
     )
 
     # --- videos

@@ -24,6 +24,8 @@ from facerec.cli.evaluate import evaluate
 from facerec.cli.faces import faces_app
 from facerec.cli.index import index
 from facerec.cli.indexes import index_status, reindex, verify
+from facerec.cli.jobs import jobs_app
+from facerec.cli.jobs_worker import worker
 from facerec.cli.keys import keys_app
 from facerec.cli.migrate import migrate_model
 from facerec.cli.moving import export_collections, import_collections
@@ -45,6 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(serve)
+app.command()(worker)
 app.command()(demo)
 app.command()(check)
 app.command()(detect)
@@ -70,6 +73,7 @@ app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")
 app.add_typer(people_app, name="people")
 app.add_typer(videos_app, name="videos")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(encryption_app, name="encryption")
 app.add_typer(packs_app, name="packs")

@@ -1,0 +1,130 @@
+"""`facerec worker`: does jobs, beside a service or on a machine of its own.
+
+It is also the process that the command starts where several are wanted: its number and the settings come on
+standard input then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+
+from facerec.bootstrap import open_service, open_worker
+from facerec.cli.output import note, one_line_errors
+from facerec.cli.supervisor import order
+from facerec.cli.worker import read_order
+from facerec.config import Settings, read_settings
+from facerec.engine.heap import share_heaps
+from facerec.observability import configure_logging
+from facerec.services.background import Background
+from facerec.workers.processes import WorkerProcesses
+from facerec.workers.spot import SpotNotice
+
+THREADS_PER_PROCESSOR = 2
+"""Some wait for their images while others have them looked at; the engine itself has FACEREC_THREADS at
+work."""
+
+PARENT_SECONDS = 1.0
+"""Between two looks whether the process that started this one is still there."""
+
+
+def worker(
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that work; default: FACEREC_WORKER_PROCESSES, 1."),
+    ] = None,
+) -> None:
+    """Do jobs (albums, imports, S3 events) until told to stop (SIGTERM, Ctrl+C; a second time: at once)."""
+    overrides = {} if processes is None else {"worker_processes": processes}
+    settings = read_settings(**overrides)
+    if settings.worker_processes == 1:
+        _work(settings, process="", stopping=threading.Event())
+        return
+    configure_logging(settings.log_level, process="workers")
+    settings = settings.model_copy(update={"workers": settings.worker_processes})
+    stopping, at_once = threading.Event(), threading.Event()
+    with _signals(stopping, lambda: at_once.set()), _spot(settings, stopping):
+        note(f"{settings.workers} processes do jobs.")
+        WorkerProcesses(settings.workers, lambda number: _start(settings, number)).run(stopping, at_once)
+
+
+def _work(settings: Settings, *, process: str, stopping: threading.Event) -> None:
+    """Do jobs in this process."""
+    configure_logging(settings.log_level, process=process)
+    share_heaps(settings.threads)
+    with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
+        threads = settings.job_threads or settings.threads * THREADS_PER_PROCESSOR
+        note(f"Jobs are done with the model pack {service.engine.contract.pack}, {threads} at a time.")
+        with _spot(settings, stopping):
+            open_worker(service, threads).run(stopping)
+
+
+@contextlib.contextmanager
+def _signals(stopping: threading.Event, at_once: Callable[[], object]) -> Iterator[None]:
+    """The first SIGTERM or SIGINT stops gracefully, the second calls `at_once`."""
+
+    def stop(_number: int, _frame: object) -> None:
+        if stopping.is_set():
+            at_once()
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _spot(settings: Settings, stopping: threading.Event) -> Iterator[None]:
+    """Stop gracefully when the machine is about to be taken away."""
+    if settings.spot_notice == "off":
+        yield
+        return
+    url = None if settings.spot_notice == "auto" else settings.spot_notice
+    with contextlib.closing(SpotNotice(stopping.set, url=url)):
+        yield
+
+
+def _start(settings: Settings, number: int) -> subprocess.Popen[bytes]:
+    """Start one of several processes."""
+    # -P: nothing in the working folder is taken for a module. In a session of its own, so that Ctrl+C reaches
+    # it by way of this process alone.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "facerec.cli.jobs_worker"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(order(settings, number))
+    return process
+
+
+def _work_as_told() -> None:
+    parent = os.getppid()
+    settings, number = read_order(sys.stdin.buffer.read())
+    # What happens to the machine, the process that started this one is told.
+    settings = settings.model_copy(update={"spot_notice": "off"})
+    stopping = threading.Event()
+
+    def look() -> None:
+        if os.getppid() != parent:
+            stopping.set()
+
+    with contextlib.closing(Background("parent", look, pause=PARENT_SECONDS)):
+        _work(settings, process=f"worker-{number}", stopping=stopping)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        _work_as_told()
