@@ -411,6 +411,13 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_BODY_TIMEOUT_SECONDS",
         description="Longest time in which the body of a request has to arrive.",
     )
+    request_seconds: float = Field(
+        45,
+        gt=0,
+        validation_alias="FACEREC_REQUEST_SECONDS",
+        description="How long after its body a request may wait: work that has not begun by then is left "
+        "undone, and the client asked to try again. AWS clients give up after 60 seconds by themselves.",
+    )
     url_allowed_hosts: tuple[str, ...] = Field(
         (),
         validation_alias="FACEREC_URL_ALLOWED_HOSTS",

@@ -33,6 +33,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── QuotaExceeded             a fixed limit of the service is reached
     ├── TooManyJobs               as many jobs are open as may be
     ├── Overloaded                the queue is full: try again
+    │   └── WaitedTooLong         the request waited for longer than a request may: try again
     ├── RateExceeded              more requests than the key, or the address, may send: try again later
     ├── Cancelled                 the caller has gone
     ├── AccessDenied              the caller may not do this
@@ -185,6 +186,10 @@ class TooManyJobs(FacerecError):
 
 class Overloaded(FacerecError):
     """Provisioned Rate exceeded"""
+
+
+class WaitedTooLong(Overloaded):
+    """The request waited for too long and was left undone. Try your call again."""
 
 
 class RateExceeded(FacerecError):

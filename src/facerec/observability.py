@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from facerec.access import Caller
-from facerec.errors import Cancelled
+from facerec.errors import Cancelled, WaitedTooLong
 
 
 @dataclass(slots=True)
@@ -25,10 +26,17 @@ class RequestContext:
     caller: Caller | None = None
     """Set by the door once it knows; None before, and for work that no request asked for."""
 
+    deadline: float | None = None
+    """When work that has not begun is begun no more (`time.monotonic`); None: at any time."""
+
     def check(self) -> None:
-        """Raise Cancelled when the caller has gone: called before work that nobody would read."""
+        """Called before work that nobody would read. Raises Cancelled when the caller has gone, WaitedTooLong
+        when the request's time is over.
+        """
         if self.caller_gone.is_set():
             raise Cancelled
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise WaitedTooLong
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("facerec_request", default=None)

@@ -170,6 +170,24 @@ def test_an_open_service_limits_each_address(tmp_path: Path) -> None:
         assert statuses[2] == 429
 
 
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+def test_a_request_that_has_waited_too_long_is_not_begun(tmp_path: Path, mode: str) -> None:
+    with running(tmp_path, request_seconds=1e-6) as server:
+        created = key(server, KeyKind.AWS)
+        client = aws(server, created, retries={"mode": mode, "total_max_attempts": 2})
+        with pytest.raises(ClientError) as refused:
+            client.create_collection(CollectionId="late")
+        assert code_of(refused) == "ProvisionedThroughputExceededException"
+        assert refused.value.response["ResponseMetadata"]["RetryAttempts"] == 1
+        assert not server.service.collections.list().items
+        api = key(server, KeyKind.API)
+        late = rest(server, api.secret, "POST", "/albums", json={"album_id": "late"})
+        assert (late.status_code, late.json()["code"]) == (503, "WaitedTooLong")
+        assert late.headers["Retry-After"] == "1"
+        assert late.json()["message"].startswith("The request waited for too long and was left undone.")
+        assert not server.service.collections.list().items
+
+
 def test_browsers_let_only_the_pages_of_the_settings_call(server: Running, tmp_path: Path) -> None:
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
     good, evil = {"Origin": "https://gate.example"}, {"Origin": "https://evil.example"}

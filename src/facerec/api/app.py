@@ -102,7 +102,12 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
             allow_headers=["*"],
             expose_headers=["Retry-After", "x-amzn-RequestId"],
         )
-    watched = RequestMiddleware(answering, body_seconds=settings.body_timeout_seconds, too_slow=too_slow)
+    watched = RequestMiddleware(
+        answering,
+        body_seconds=settings.body_timeout_seconds,
+        request_seconds=settings.request_seconds,
+        too_slow=too_slow,
+    )
     return ServerErrorMiddleware(watched, handler=fail)
 
 

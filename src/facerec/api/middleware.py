@@ -35,10 +35,16 @@ class RequestMiddleware:
     begun is left undone.
     """
 
-    def __init__(self, app: ASGIApp, *, body_seconds: float, too_slow: TooSlow) -> None:
-        """`body_seconds`: how long a request's body may take to arrive, however steadily it trickles."""
+    def __init__(
+        self, app: ASGIApp, *, body_seconds: float, request_seconds: float, too_slow: TooSlow
+    ) -> None:
+        """body_seconds: how long a request's body may take to arrive, however steadily it trickles.
+
+        request_seconds: how long after it work for the request may still be begun.
+        """
         self._app = app
         self._body_seconds = body_seconds
+        self._request_seconds = request_seconds
         self._too_slow = too_slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +54,9 @@ class RequestMiddleware:
             return
         client = scope.get("client")
         context = RequestContext(client=client[0] if client else "-")
-        incoming = _Incoming(receive, context, self._body_seconds)
+        incoming = _Incoming(
+            receive, context, body_seconds=self._body_seconds, request_seconds=self._request_seconds
+        )
         outgoing = _Outgoing(send, context.request_id)
         started = time.perf_counter()
         try:
@@ -77,10 +85,14 @@ def _unless(incoming: _Incoming, send: Send) -> Send:
 class _Incoming:
     """The request's messages: a deadline on the body, and after it a watch on the connection."""
 
-    def __init__(self, receive: Receive, context: RequestContext, body_seconds: float) -> None:
+    def __init__(
+        self, receive: Receive, context: RequestContext, *, body_seconds: float, request_seconds: float
+    ) -> None:
         self._receive = receive
         self._context = context
+        self._request_seconds = request_seconds
         self._deadline = time.monotonic() + body_seconds
+        context.deadline = self._deadline + request_seconds
         self._gone = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self.timed_out = False
@@ -99,6 +111,7 @@ class _Incoming:
         if message["type"] == "http.disconnect":
             self._context.caller_gone.set()
         elif not message.get("more_body", False):
+            self._context.deadline = time.monotonic() + self._request_seconds
             self._watch = asyncio.create_task(self._wait_for_disconnect())
         return message
 

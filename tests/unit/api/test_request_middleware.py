@@ -45,7 +45,9 @@ async def converse(
     def too_slow(request_id: str) -> Response:
         return PlainTextResponse(request_id, status_code=408)
 
-    middleware = RequestMiddleware(application, body_seconds=body_seconds, too_slow=too_slow)
+    middleware = RequestMiddleware(
+        application, body_seconds=body_seconds, request_seconds=60, too_slow=too_slow
+    )
     scope: dict[str, Any] = {
         "type": "http",
         "method": "POST",
@@ -164,7 +166,7 @@ def test_a_hostile_operation_name_can_not_forge_a_line(caplog: pytest.LogCapture
 
     async def run() -> None:
         middleware = RequestMiddleware(
-            application, body_seconds=60, too_slow=lambda _: Response(status_code=408)
+            application, body_seconds=60, request_seconds=60, too_slow=lambda _: Response(status_code=408)
         )
 
         async def receive() -> Message:

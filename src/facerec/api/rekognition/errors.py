@@ -89,6 +89,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.TooManyJobs: WireError("LimitExceededException", 400),
         # AWS clients retry this one with growing pauses; a 429 they would not understand.
         errors.Overloaded: WireError("ProvisionedThroughputExceededException", 400),
+        errors.WaitedTooLong: WireError("ProvisionedThroughputExceededException", 400),
         # With Retry-After. AWS clients retry it, as they do at 500; 400 is what AWS's own limits answer with.
         errors.RateExceeded: WireError("ThrottlingException", 400),
         errors.Cancelled: INTERNAL,

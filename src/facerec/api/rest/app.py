@@ -30,6 +30,7 @@ from facerec.api.rest.videos import PATH as VIDEOS
 from facerec.api.rest.videos import videos_router
 from facerec.config import Settings
 from facerec.errors import FacerecError
+from facerec.observability import current_request
 from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.gate import Gate
 from facerec.services.registry.service import RegistryService
@@ -81,7 +82,11 @@ def create_rest(service: Service) -> FastAPI:
     """The application, whose routes are without the prefix."""
 
     def caller(request: Request, key: Annotated[str | None, Security(API_KEY)]) -> None:
-        """Let in who may come in, and may do this. Raises AccessDenied and its kinds, RateExceeded."""
+        """Let in who may come in, and may do this.
+
+        Raises AccessDenied and its kinds, RateExceeded, WaitedTooLong.
+        """
+        current_request().check()
         found = service.gate.by_api_key(key, host=request.headers.get("host", ""))
         path = request.url.path.removeprefix(PREFIX)
         registry = service.settings.registry_collection

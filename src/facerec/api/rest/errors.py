@@ -80,6 +80,7 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.QuotaExceeded: RestError("QuotaExceeded", 409, "See the message for the limit."),
         errors.TooManyJobs: RestError("TooManyJobs", 429, "Wait until a job is done."),
         errors.Overloaded: RestError("Overloaded", 503, AGAIN),
+        errors.WaitedTooLong: RestError("WaitedTooLong", 503, AGAIN),
         errors.RateExceeded: RestError("RateExceeded", 429, "Wait as long as Retry-After says."),
         errors.Cancelled: INTERNAL,
         errors.AccessDenied: RestError("AccessDenied", 403, "Use a key that may do this."),

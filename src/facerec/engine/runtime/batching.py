@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from facerec.errors import Cancelled, FacerecError, Overloaded
+from facerec.errors import Cancelled, FacerecError, Overloaded, WaitedTooLong
 from facerec.observability import RequestContext, current_request
 
 T = TypeVar("T")
@@ -129,9 +129,12 @@ class Batcher(Generic[T, R]):
                     return []
                 while self._waiting and len(batch) < self._max_batch:
                     entry = self._waiting.popleft()
-                    if entry.request.caller_gone.is_set():
-                        _fail(entry, Cancelled())
-                    elif entry.future.set_running_or_notify_cancel():
+                    try:
+                        entry.request.check()
+                    except (Cancelled, WaitedTooLong) as reason:
+                        _fail(entry, reason)
+                        continue
+                    if entry.future.set_running_or_notify_cancel():
                         batch.append(entry)
             if batch:
                 return batch
