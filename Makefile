@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
+# Processes that share the tests: more than two processors, since many tests wait for servers that they start.
+TESTERS ?= 3
 BENCH  ?= .venv-bench
 BIN    := $(VENV)/bin
 
@@ -24,8 +26,8 @@ run: $(VENV)/.run ## Start the service on 127.0.0.1:8000 (PORT=..., HOST=...)
 demo: $(VENV)/.demo ## Enrol a portrait, find it again in altered copies, draw the result (FOLDER=... for your own photos)
 	$(BIN)/facerec demo $(FOLDER)
 
-test: check ## Check and test everything
-	$(BIN)/pytest
+test: check ## Check and test everything (TESTERS=... processes share the tests)
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile
 
 quick: $(VENV)/.dev ## The tests that take seconds
 	$(BIN)/pytest -m "not slow" tests/unit tests/contract tests/wire
