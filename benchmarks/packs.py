@@ -7,10 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from facerec.engine.runtime.activation_ranges import SUFFIX
+
 DETECTOR = "scrfd_500m_bnkps.onnx"
 RECOGNIZER = "mobilefacenet_128d.onnx"
 
 SMALL = Path(__file__).with_name("small_pack.toml")
+
+TRIES = 3
+"""Times that the large pack's ranges are measured before it is given up."""
 
 
 def small_pack(models: Path, folder: Path) -> Path:
@@ -27,11 +32,16 @@ def small_pack(models: Path, folder: Path) -> Path:
 def large_pack(models: Path, folder: Path, images: Path) -> Path:
     """SCRFD-2.5G and a random IResNet-50, as large as large packs are, with the activation ranges that int8
     takes, measured on pictures. Made once; it takes about a minute.
+
+    Raises SystemExit where int8 is refused each time: OpenVINO compiles this network wrongly now and then,
+    which another process does not repeat.
     """
     if not (folder / "pack.toml").is_file():
         script = Path(__file__).with_name("engine") / "random_networks.py"
         subprocess.run([sys.executable, script, models, folder], check=True)
+    if not any(folder.glob(f"*{SUFFIX}")):
         facerec = (sys.executable, "-c", "from facerec.cli import main; main()")
         quantize = ("packs", "quantize", folder, "--images", images, "--limit", "60")
-        subprocess.run([*facerec, *quantize], check=True)
+        if not any(subprocess.run([*facerec, *quantize], check=False).returncode == 0 for _ in range(TRIES)):
+            raise SystemExit(f"{folder} can not be made: `facerec packs quantize` refuses it")
     return folder
