@@ -34,7 +34,7 @@ from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
-from facerec.services.image_jobs import ImageJobs
+from facerec.services.image_jobs import ImageJobs, S3EventRules
 from facerec.services.keys import KeyService
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
@@ -132,7 +132,7 @@ def open_service(
         sessions = open_sessions(settings, database)
         stack.callback(sessions.close)
         keys = open_keys(settings, database)
-        jobs = open_jobs(settings, database)
+        jobs = open_jobs(settings, database, S3EventRules(settings.s3_events_collection).job)
         stack.callback(jobs.close)
         if engine is None:
             engine = _open_engine(settings)
@@ -267,7 +267,9 @@ def open_queue(settings: Settings) -> Iterator[JobQueue]:
     """Open the job queue alone: no model is loaded. Raises ConfigurationError or StorageError."""
     with (
         contextlib.closing(open_metastore(settings)) as database,
-        contextlib.closing(open_jobs(settings, database)) as jobs,
+        contextlib.closing(
+            open_jobs(settings, database, S3EventRules(settings.s3_events_collection).job)
+        ) as jobs,
     ):
         yield jobs
 

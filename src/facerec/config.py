@@ -484,6 +484,31 @@ class Settings(BaseSettings):
         description="How long the jobs of a worker that was killed are held up: leases are prolonged three "
         "times as often.",
     )
+    sqs_queue_name: str | None = Field(
+        None,
+        validation_alias="SQS_QUEUE_NAME",
+        description="Queue in SQS for jobs, made with NAME-backlog and NAME-dead beside it where missing "
+        "(docs/jobs.md); default: the database.",
+    )
+    sqs_endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("FACEREC_SQS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"),
+        description="SQS endpoint (an emulator, a private one); default: AWS, by boto3's own credentials.",
+    )
+    sqs_wait_seconds: int = Field(
+        1,
+        ge=0,
+        le=20,
+        validation_alias="FACEREC_SQS_WAIT_SECONDS",
+        description="How long SQS holds a question for jobs while it has none (long polling).",
+    )
+    s3_events_collection: str | None = Field(
+        None,
+        validation_alias="FACEREC_S3_EVENTS_COLLECTION",
+        description="Collection into which images are indexed that S3 tells of in the queue: a name, or "
+        "rules with commas between, prefix=name, of which the longest prefix of the key counts "
+        "(staff/=employees,=guests). Default: such events are set aside.",
+    )
     job_batch: int = Field(
         10,
         ge=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ import sqlalchemy as sa
 
 from facerec.config import read_settings
 from facerec.errors import InvalidParameter
-from facerec.jobs.base import Job, JobQueue, NewJob, Payload, Priority
+from facerec.jobs import sqs
+from facerec.jobs.base import ALL_KINDS, Job, JobCounts, JobQueue, NewJob, Payload, Priority
 from facerec.jobs.opening import open_jobs
 from facerec.metastore import open_metastore
 
@@ -26,7 +28,7 @@ LONG = 60.0
 KIND = "task"
 OTHER = "other-task"
 
-BACKENDS = ("SQLite", "PostgreSQL")
+BACKENDS = ("SQLite", "PostgreSQL", "SQS")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,21 @@ class Place:
     empty: Callable[[], JobQueue]
     briefly: float
     """Seconds of a lease or delay that a test waits for."""
+    most_doubles: int
+    """Of 200 jobs, those that threads at once may have twice."""
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     settings: dict[str, object] = {"data_dir": tmp_path_factory.mktemp("jobs")}
     with contextlib.ExitStack() as stack:
+        if request.param == "SQS":
+            settings["sqs_endpoint_url"] = request.getfixturevalue("s3_url")
+            settings["sqs_wait_seconds"] = 0
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(sqs, "OTHERS_SECONDS", 1)
+            patch.setenv("AWS_ACCESS_KEY_ID", "test")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         if request.param == "PostgreSQL":
             server = request.getfixturevalue("postgres_server")
             settings["database_url"] = stack.enter_context(server.database())
@@ -50,11 +61,14 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
         def empty() -> JobQueue:
             with database.write() as connection:
-                for table in ("jobs", "jobs_set_aside"):
+                for table in ("jobs", "jobs_set_aside", "job_keys"):
                     connection.execute(sa.text(f"DELETE FROM {table}"))
-            return open_jobs(read, database)
+            own = {"sqs_queue_name": f"jobs-{uuid.uuid4()}" if request.param == "SQS" else None}
+            return open_jobs(read.model_copy(update=own), database, lambda _: None)
 
-        yield Place(empty, briefly=0.3)
+        # SQS counts in whole seconds.
+        exact = request.param != "SQS"
+        yield Place(empty, briefly=0.3 if exact else 1.0, most_doubles=0 if exact else 10)
 
 
 @pytest.fixture
@@ -66,6 +80,11 @@ def queue(place: Place) -> Iterator[JobQueue]:
 @pytest.fixture
 def briefly(place: Place) -> float:
     return place.briefly
+
+
+@pytest.fixture
+def most_doubles(place: Place) -> int:
+    return place.most_doubles
 
 
 def task(number: int = 0, **given: object) -> NewJob:
@@ -99,6 +118,17 @@ def drained(queue: JobQueue, count: int) -> list[Job]:
     return jobs
 
 
+def counted(queue: JobQueue, kind: str) -> JobCounts:
+    """The jobs of a kind, or of all where the queue cannot tell."""
+    counts = queue.counts()
+    return counts.get(kind) or counts.get(ALL_KINDS) or JobCounts()
+
+
+def open_jobs_of(queue: JobQueue) -> tuple[int, int]:
+    """How many wait, and how many are leased."""
+    return counted(queue, KIND).waiting, counted(queue, KIND).leased
+
+
 def test_a_job_comes_back_as_it_was_put_and_is_gone_when_it_is_done(queue: JobQueue) -> None:
     payload: Payload = {
         "text": "übel \N{SNOWMAN}",
@@ -115,7 +145,7 @@ def test_a_job_comes_back_as_it_was_put_and_is_gone_when_it_is_done(queue: JobQu
     assert queue.lease([KIND], 10, seconds=LONG) == []
     queue.done([job])
     assert queue.lease([KIND], 10, seconds=LONG) == []
-    assert KIND not in queue.counts() or queue.counts()[KIND].waiting == 0
+    assert open_jobs_of(queue) == (0, 0)
 
 
 def test_only_the_kinds_that_are_asked_for_are_leased(queue: JobQueue) -> None:
@@ -230,7 +260,7 @@ def test_jobs_set_aside_are_kept_with_their_reasons_and_can_be_put_back(queue: J
     assert all(job.attempts == 1 and job.set_aside_at > time.time() - 60 for job in aside.values())
     assert [job.kind for job in queue.list_set_aside(OTHER)] == [OTHER]
     assert len(queue.list_set_aside(limit=1)) == 1
-    assert queue.counts()[KIND].set_aside == 2
+    assert counted(queue, KIND).set_aside in (2, 3)
 
     assert queue.put_back([aside[1].id, "nobody"]) == 1
     job = leased(queue)
@@ -240,15 +270,15 @@ def test_jobs_set_aside_are_kept_with_their_reasons_and_can_be_put_back(queue: J
 
 
 def test_jobs_are_counted_by_kind(queue: JobQueue) -> None:
-    assert not any(counted.waiting or counted.leased for counted in queue.counts().values())
+    assert open_jobs_of(queue) == (0, 0)
     queue.put([task(number) for number in range(5)])
     wait_for(lambda: queue.lease([KIND], 2, seconds=LONG))
-    counted = queue.counts()[KIND]
-    assert (counted.waiting, counted.leased, counted.set_aside) == (3, 2, 0)
-    assert 0 <= counted.oldest_seconds < 60
+    assert open_jobs_of(queue) == (3, 2)
+    assert counted(queue, KIND).set_aside == 0
+    assert 0 <= counted(queue, KIND).oldest_seconds < 60
 
 
-def test_threads_lease_no_job_twice_while_leases_hold(queue: JobQueue) -> None:
+def test_threads_lease_no_job_twice_while_leases_hold(queue: JobQueue, most_doubles: int) -> None:
     count = 200
     queue.put([task(number) for number in range(count)])
     had: Counter[object] = Counter()
@@ -266,7 +296,10 @@ def test_threads_lease_no_job_twice_while_leases_hold(queue: JobQueue) -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, range(THREADS)))
-    assert had == Counter(range(count))
+    assert set(had) == set(range(count))
+    # SQS promises at least one delivery, and no more than that: of requests at once moto, too, gives one
+    # message to two now and then.
+    assert had.total() - count <= most_doubles
 
 
 @pytest.mark.parametrize(

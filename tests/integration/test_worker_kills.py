@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ from facerec.errors import JobQueueUnavailable
 from facerec.services.image_jobs import index_image_job
 
 BUCKET = "worker-kills"
-IMAGES = 160
-KILLS = 3
+IMAGES = 120
+KILLS = 2
 GROWN_SECONDS = 2.0
 """Age of a worker that may be killed: before, it has done nothing."""
 
@@ -83,17 +84,6 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
     ]
 
 
-def given(s3_url: str, database_url: str | None) -> dict[str, str]:
-    return {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "FACEREC_S3_ENDPOINT_URL": s3_url,
-        "FACEREC_JOB_LEASE_SECONDS": "3",
-        "FACEREC_SPOT_NOTICE": "off",
-        "FACEREC_THREADS": "2",
-    } | ({} if database_url is None else {"DATABASE_URL": database_url})
-
-
 def enqueue(settings: Settings, count: int = IMAGES) -> None:
     with open_service(settings, engine=FakeEngine()) as service:
         service.collections.create("guests")
@@ -119,15 +109,34 @@ def faces_by_image(settings: Settings) -> Counter[str | None]:
                 return found
 
 
+@pytest.fixture(params=["SQLite", "SQS over PostgreSQL"])
+def place(request: pytest.FixtureRequest, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of workers over each queue; for this process too."""
+    settings = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "FACEREC_S3_ENDPOINT_URL": s3_url,
+        "FACEREC_JOB_LEASE_SECONDS": "3",
+        "FACEREC_SPOT_NOTICE": "off",
+        "FACEREC_THREADS": "2",
+    }
+    if request.param != "SQLite":
+        settings |= {"SQS_QUEUE_NAME": f"kills-{uuid.uuid4()}", "FACEREC_SQS_ENDPOINT_URL": s3_url}
+        settings["DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return settings
+
+
 @pytest.mark.slow
 def test_workers_that_are_killed_lose_no_image_and_index_none_twice(
-    tmp_path: Path, s3_url: str, s3: Any, database_url: str | None
+    tmp_path: Path, s3: Any, place: dict[str, str]
 ) -> None:
-    settings = read_settings(data_dir=tmp_path / "data", database_url=database_url)
+    settings = read_settings(data_dir=tmp_path / "data")
     enqueue(settings)
     chance, killed = random.Random(5), 0
     seen: dict[int, float] = {}
-    with workers(tmp_path / "data", given(s3_url, database_url), "--processes", "2") as process:
+    with workers(tmp_path / "data", place, "--processes", "2") as process:
         while open_jobs(settings) != 0:
             time.sleep(0.4)
             now = time.monotonic()
@@ -172,12 +181,12 @@ class Metadata(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_a_spot_notice_ends_the_worker_gracefully(tmp_path: Path, s3_url: str) -> None:
+def test_a_spot_notice_ends_the_worker_gracefully(tmp_path: Path) -> None:
     settings = read_settings(data_dir=tmp_path / "data")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         Metadata.noticed.set()
-        own = given(s3_url, None) | {"FACEREC_SPOT_NOTICE": f"http://127.0.0.1:{server.server_port}"}
+        own = {"FACEREC_SPOT_NOTICE": f"http://127.0.0.1:{server.server_port}"}
         with workers(tmp_path / "data", own) as process:
             assert process.wait(60) == 0
         server.shutdown()

@@ -19,6 +19,9 @@ Payload = Mapping[str, str | int | float | bool | None]
 """What a job is about, as JSON values. Never image bytes, never an embedding."""
 
 
+ALL_KINDS = "*"
+"""Under this a queue counts its jobs that cannot count them by kind."""
+
 MOST_KEY = 255
 """Letters of a job's key."""
 
@@ -108,7 +111,8 @@ class JobQueue(Protocol):
         """Queue jobs; on disk (or with the queue's server) when this returns."""
 
     def lease(self, kinds: Collection[str], limit: int, *, seconds: float) -> list[Job]:
-        """Up to `limit` jobs of these kinds, for `seconds`; none where none waits. Does not wait for any."""
+        """Up to `limit` jobs of these kinds, for `seconds`; none where none waits. Does not wait for
+        any, but for a moment at the queue's server."""
 
     def extend(self, jobs: Sequence[Job], *, seconds: float) -> frozenset[str]:
         """Prolong leases to `seconds` from now; the ids of those that were lost: run out, or done."""
@@ -132,7 +136,7 @@ class JobQueue(Protocol):
         """Queue jobs that were set aside anew, with no attempt counted; how many there were."""
 
     def counts(self) -> Mapping[str, JobCounts]:
-        """How many there are, by kind. Approximate for SQS, which counts so itself."""
+        """How many there are, by kind. SQS counts all of them together (ALL_KINDS), and approximately."""
 
     def close(self) -> None:
         """Let go of connections; what is leased runs out."""

@@ -411,6 +411,15 @@ jobs = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# Keys of the open jobs of a queue that cannot tell which are (facerec.jobs.keys).
+job_keys = sa.Table(
+    "job_keys",
+    metadata,
+    sa.Column("kind", _name(64), primary_key=True),
+    sa.Column("unique_key", _name(255), primary_key=True),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
 jobs_set_aside = sa.Table(
     "jobs_set_aside",
     metadata,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from facerec.domain import S3Image, UrlImage
-from facerec.errors import InvalidParameter
+from facerec.errors import ConfigurationError, InvalidParameter
 from facerec.jobs.base import Job, NewJob, Priority
-from facerec.services.albums.sources import new_image, parse_source
+from facerec.jobs.s3_events import CreatedObject
+from facerec.services.albums.sources import is_image_name, new_image, parse_source, s3_image
+from facerec.services.external_ids import EXTERNAL_ID
 from facerec.services.faces import FaceService
 
 INDEX_IMAGE_JOB = "index-image"
@@ -29,6 +31,35 @@ def index_image_job(
         payload={"collection": collection, "source": source, "external_id": named.external_id},
         priority=priority,
     )
+
+
+class S3EventRules:
+    """Into which collection an object is indexed that S3 tells of."""
+
+    def __init__(self, rules: str | None) -> None:
+        """rules: a collection, or prefix=collection with commas between. Raises ConfigurationError."""
+        self._rules: list[tuple[str, str]] = []
+        for each in (rules or "").split(","):
+            prefix, equals, collection = each.strip().rpartition("=")
+            if collection or equals:
+                if EXTERNAL_ID.fullmatch(collection) is None:
+                    raise ConfigurationError(
+                        f"FACEREC_S3_EVENTS_COLLECTION has the rule {each[:80]!r}: not prefix=collection"
+                    )
+                self._rules.append((prefix, collection))
+        self._rules.sort(key=lambda rule: len(rule[0]), reverse=True)
+
+    def job(self, created: CreatedObject) -> NewJob | None:
+        """The job of an object; None for one that is no image by its name. ValueError without a rule."""
+        if not is_image_name(created.key):
+            return None
+        for prefix, collection in self._rules:
+            if created.key.startswith(prefix):
+                try:
+                    return index_image_job(collection, s3_image(created.bucket, created.key, created.version))
+                except InvalidParameter as error:
+                    raise ValueError(error.message) from error
+        raise ValueError("No rule of FACEREC_S3_EVENTS_COLLECTION tells where S3's objects of this key go.")
 
 
 class ImageJobs:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from facerec.db import Database
 from facerec.domain import Page
 from facerec.errors import InvalidParameter, QuotaExceeded
-from facerec.jobs.base import JobQueue, NewJob, Priority
+from facerec.jobs.base import ALL_KINDS, JobQueue, NewJob, Priority
 from facerec.metastore import albums, collections
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing, NewImage
 from facerec.services.albums.sources import check_bucket
@@ -304,9 +304,10 @@ class AlbumService:
             return albums.remove_some(connection, key, REMOVAL_STEP)
 
     def _queue_is_idle(self) -> bool:
-        """Whether the queue has no job for any image."""
-        counted = self._queue.counts().get(IMAGE_JOB)
-        return counted is None or counted.waiting + counted.leased == 0
+        """Whether the queue has no job for any image, as far as it can tell kinds apart."""
+        counts = self._queue.counts()
+        counted = [counts[kind] for kind in (IMAGE_JOB, ALL_KINDS) if kind in counts]
+        return sum(each.waiting + each.leased for each in counted) == 0
 
 
 def _state(counts: dict[ImageState, int], listings: Sequence[Listing]) -> AlbumState:
