@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from facerec.cli.albums import albums_app
 from facerec.cli.backup import backup, restore
 from facerec.cli.bench import bench_app
 from facerec.cli.check import check
@@ -22,6 +23,7 @@ from facerec.cli.detect import compare, detect
 from facerec.cli.encryption import encryption_app
 from facerec.cli.evaluate import evaluate
 from facerec.cli.faces import faces_app
+from facerec.cli.image_imports import import_images
 from facerec.cli.index import index
 from facerec.cli.indexes import index_status, reindex, verify
 from facerec.cli.jobs import jobs_app
@@ -54,6 +56,7 @@ app.command()(detect)
 app.command()(compare)
 app.command()(index)
 app.command()(search)
+app.command("import-images")(import_images)
 app.command()(video)
 app.command()(watch)
 app.command("index-status")(index_status)
@@ -72,6 +75,7 @@ app.add_typer(collections_app, name="collections")
 app.add_typer(faces_app, name="faces")
 app.add_typer(users_app, name="users")
 app.add_typer(people_app, name="people")
+app.add_typer(albums_app, name="albums")
 app.add_typer(videos_app, name="videos")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")

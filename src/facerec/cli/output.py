@@ -103,10 +103,22 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar over `total` things; the function it gives counts one more. Nothing without a
     terminal.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with _counting_bar() as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def following(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over things whose number may grow; the function it gives takes (done, in all)."""
+    with _counting_bar() as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _counting_bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
 
 
 @contextmanager
