@@ -47,6 +47,7 @@ from facerec.services.retention.forgetting import ForgettingService
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.proof import ForgettingWithProof, out_of_reach
 from facerec.services.retention.sweeping import Sweeper
+from facerec.services.searching import SearchService
 from facerec.services.videos.analysis import Look
 from facerec.services.videos.service import VideoService
 from facerec.services.videos.telling import VideoTeller
@@ -77,6 +78,7 @@ class Service:
     jobs: JobQueue
     collections: CollectionService
     faces: FaceService
+    searches: SearchService
     image_jobs: ImageJobs
     people: PeopleService
     registry: RegistryService
@@ -205,6 +207,7 @@ def open_service(
             jobs=jobs,
             collections=collections,
             faces=faces,
+            searches=SearchService(database, vectors, engines, images, lifetimes=lifetimes),
             image_jobs=ImageJobs(faces),
             people=people,
             registry=registry,
@@ -390,6 +393,7 @@ def open_keys(settings: Settings, database: Database) -> KeyService:
         database,
         master_key_path=settings.master_key_path,
         clock_skew_seconds=settings.clock_skew_seconds,
+        always=settings.needs_keys,
         service_key=None if given is None else ServiceKey(given.get_secret_value(), settings.api_key_scope),
     )
 

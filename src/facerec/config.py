@@ -5,13 +5,15 @@ Nothing else in the package reads the environment. `docs/settings.md` is generat
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from facerec.access import RateLimit, Scope, parse_rate
 from facerec.domain import FOREVER, Review
@@ -76,6 +78,13 @@ class Settings(BaseSettings):
         "INFO", validation_alias="LOG_LEVEL", description="Least severity that is logged."
     )
 
+    environment: Literal["development", "test", "staging", "production"] = Field(
+        "development",
+        validation_alias="ENVIRONMENT",
+        description="What the service is for. In staging and production every request needs a key, also on "
+        "the loopback address, where a proxy may bring anybody's requests.",
+    )
+
     # --- the database
     database_url: str | None = Field(
         None,
@@ -84,6 +93,20 @@ class Settings(BaseSettings):
         description="PostgreSQL database, as postgresql://USER:PASSWORD@HOST:PORT/NAME (`pip install "
         "'facerec[postgres]'`); default: SQLite in the data folder.",
     )
+    postgres_host: str | None = Field(
+        None,
+        validation_alias="POSTGRES_HOST",
+        description="Host of the PostgreSQL database, in place of DATABASE_URL, with the POSTGRES_ settings "
+        "below.",
+    )
+    postgres_port: int = Field(
+        5432, ge=1, le=65535, validation_alias="POSTGRES_PORT", description="Its port."
+    )
+    postgres_user: str = Field("postgres", validation_alias="POSTGRES_USER", description="Who logs in.")
+    postgres_password: SecretStr | None = Field(
+        None, validation_alias="POSTGRES_PASSWORD", description="The password, if there is one."
+    )
+    postgres_db: str = Field("facerec", validation_alias="POSTGRES_DB", description="Name of the database.")
     database_pool: int = Field(
         20,
         ge=2,
@@ -441,6 +464,18 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_MAX_URL_IMAGE_BYTES",
         description="Most bytes of an image behind a web address.",
     )
+    s3_bucket: str | None = Field(
+        None,
+        min_length=3,
+        max_length=63,
+        validation_alias="AWS_S3_BUCKET",
+        description="Bucket of images that are named by their key alone (/api/v1/face-recognition).",
+    )
+    s3_region: str | None = Field(
+        None,
+        validation_alias="AWS_S3_BUCKET_REGION",
+        description="Region of S3, where it is another one than AWS_REGION.",
+    )
     s3_endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("FACEREC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
@@ -618,11 +653,11 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_API_KEY_SCOPE",
         description="What API_KEY may do: read, write or admin.",
     )
-    allowed_origins: tuple[str, ...] = Field(
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="ALLOWED_ORIGINS",
-        description="Web pages that browsers let call the service (CORS), as a JSON list of origins: "
-        '["https://gate.example.com"], or ["*"] for all. Default: none.',
+        description="Web pages that browsers let call the service (CORS), as origins with commas between "
+        "(https://gate.example.com,http://localhost:3000) or as a JSON list; * for all. Default: none.",
     )
     rate_limit: str | None = Field(
         None,
@@ -645,6 +680,19 @@ class Settings(BaseSettings):
             parse_duration(value)
         return value
 
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        """Read a JSON list, or origins with commas between."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError("it has to be a JSON list, or origins with commas between") from error
+        return tuple(origin for each in value.split(",") if (origin := each.strip()))
+
     @field_validator("rate_limit")
     @classmethod
     def _rate(cls, value: str | None) -> str | None:
@@ -657,6 +705,11 @@ class Settings(BaseSettings):
     def rate(self) -> RateLimit | None:
         """`rate_limit` as its numbers."""
         return None if self.rate_limit is None else parse_rate(self.rate_limit)
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether nobody is let in without a key, even while there is none."""
+        return self.environment in ("staging", "production")
 
     @property
     def face_ttl_seconds(self) -> int:
@@ -722,7 +775,19 @@ def read_settings(**overrides: object) -> Settings:
     Raises ConfigurationError that names each wrong setting and what it accepts.
     """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("; ".join(lines)) from error
+    if settings.database_url is None and settings.postgres_host is not None:
+        return settings.model_copy(update={"database_url": _postgres_url(settings, settings.postgres_host)})
+    return settings
+
+
+def _postgres_url(settings: Settings, host: str) -> str:
+    """DATABASE_URL as the POSTGRES_ settings say it."""
+    login = quote(settings.postgres_user, safe="")
+    if settings.postgres_password is not None:
+        login += f":{quote(settings.postgres_password.get_secret_value(), safe='')}"
+    host = f"[{host}]" if ":" in host else host
+    return f"postgresql://{login}@{host}:{settings.postgres_port}/{quote(settings.postgres_db, safe='')}"

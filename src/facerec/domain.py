@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, NewType, TypeVar
@@ -47,6 +47,17 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "LOW_CONFIDENCE"
     SMALL_BOUNDING_BOX = "SMALL_BOUNDING_BOX"
     LOW_FACE_QUALITY = "LOW_FACE_QUALITY"
+
+
+@dataclass(frozen=True, slots=True)
+class Cosine:
+    """A threshold on the cosine of two embeddings, -1..1, in place of one on their similarity."""
+
+    value: float
+
+
+Threshold = float | Cosine
+"""From where on two faces count as alike: a similarity 0..100, or a cosine."""
 
 
 class Review(StrEnum):
@@ -318,6 +329,10 @@ class Attributes:
     smile: Judgement | None = None
     eyes_open: Judgement | None = None
     mouth_open: Judgement | None = None
+
+
+ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
+"""What can be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

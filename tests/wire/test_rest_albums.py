@@ -69,7 +69,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, s3_url: str, environment: No
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     with (
         open_service(settings, engine=FakeEngine()) as service,
-        listening(create_rest(service)) as url,
+        listening(create_rest(service, threads=4)) as url,
         httpx.Client(base_url=url, timeout=30) as client,
     ):
         yield Place(client, service, s3)
@@ -377,7 +377,7 @@ def test_a_service_does_the_jobs_of_its_albums_by_itself(
     settings = read_settings(data_dir=tmp_path, s3_endpoint_url=s3_url)
     with (
         open_service(settings, engine=FakeEngine(), background=True) as service,
-        listening(create_rest(service)) as url,
+        listening(create_rest(service, threads=4)) as url,
         httpx.Client(base_url=url, timeout=30) as client,
     ):
         album = client.post("/albums", json={}).json()["album_id"]

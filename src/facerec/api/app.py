@@ -74,7 +74,7 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
         worker=worker,
         workers=settings.workers,
     )
-    rest = create_rest(service)
+    rest = create_rest(service, threads=threads)
     routed = Starlette(
         routes=[
             Route("/", door, methods=["POST"]),
@@ -100,7 +100,7 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "x-amzn-RequestId"],
+            expose_headers=["Retry-After", "x-amzn-RequestId", "X-Correlation-ID"],
         )
     watched = RequestMiddleware(
         answering,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facerec.observability import RequestContext, request_context
 
 REQUEST_ID = b"x-amzn-requestid"
+CORRELATION_ID = b"x-correlation-id"
+CLIENTS_IDS = (CORRELATION_ID, b"x-request-id")
+"""Headers in which a client, or a proxy before the service, names its request itself."""
+
+_WELL_FORMED = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -30,6 +36,8 @@ _log = logging.getLogger("facerec.access")
 
 class RequestMiddleware:
     """Gives each request its id and context, its answer the common headers, and the log a line.
+
+    A client's own id of a request is taken, where it may stand in a log.
 
     The context's `caller_gone` is set as soon as the client has closed the connection, so that work not yet
     begun is left undone.
@@ -54,6 +62,8 @@ class RequestMiddleware:
             return
         client = scope.get("client")
         context = RequestContext(client=client[0] if client else "-")
+        if (given := _given_id(scope)) is not None:
+            context.request_id = given
         incoming = _Incoming(
             receive, context, body_seconds=self._body_seconds, request_seconds=self._request_seconds
         )
@@ -70,6 +80,14 @@ class RequestMiddleware:
         finally:
             context.caller_gone.set()  # whoever still works for this request works for nobody
             incoming.close()
+
+
+def _given_id(scope: Scope) -> str | None:
+    """The id that a request comes with, where it is one that may stand in a log and in a header."""
+    for name, value in scope["headers"]:
+        if name in CLIENTS_IDS and _WELL_FORMED.fullmatch(value):
+            return str(value.decode())
+    return None
 
 
 def _unless(incoming: _Incoming, send: Send) -> Send:
@@ -147,7 +165,8 @@ class _Outgoing:
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             given = {name.lower() for name, _ in headers}
-            common = ((REQUEST_ID, self._request_id.encode()), *SECURITY_HEADERS)
+            request_id = self._request_id.encode()
+            common = ((REQUEST_ID, request_id), (CORRELATION_ID, request_id), *SECURITY_HEADERS)
             headers += [header for header in common if header[0] not in given]
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":

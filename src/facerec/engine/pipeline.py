@@ -21,7 +21,15 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from facerec.domain import Attributes, BoundingBox, DetectedFace, EmbeddingContract, Landmark, Portrait
+from facerec.domain import (
+    ALL_ATTRIBUTES,
+    Attributes,
+    BoundingBox,
+    DetectedFace,
+    EmbeddingContract,
+    Landmark,
+    Portrait,
+)
 from facerec.engine.admission import PictureBudget
 from facerec.engine.base import (
     Aligner,
@@ -45,9 +53,6 @@ from facerec.engine.quality import assess
 from facerec.engine.runtime.batching import Batcher
 from facerec.errors import FacerecError, Overloaded
 from facerec.observability import current_request
-
-ALL_ATTRIBUTES = frozenset(field.name for field in fields(Attributes))
-"""What a caller asks for who wants to know all that can be known of a face."""
 
 MARGIN = 0.82
 """A face is looked at where its box's shorter side has at least this many times the pixels of a crop's side:

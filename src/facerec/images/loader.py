@@ -61,7 +61,7 @@ def open_loader(settings: Settings) -> ImageLoader:
 def open_sources(settings: Settings) -> tuple[ImageLoader, ObjectStore]:
     """The loader that the settings describe, and the objects of the same S3."""
     s3 = S3Source(
-        region=settings.aws_region,
+        region=settings.s3_region or settings.aws_region,
         endpoint_url=settings.s3_endpoint_url,
         max_bytes=settings.max_s3_image_bytes,
         connections=settings.threads * 2,

@@ -76,7 +76,7 @@ def open_video_source(settings: Settings) -> VideoSource:
     """The source that the settings describe. Connects to nothing before a video is asked for."""
     return VideoSource(
         s3=S3Source(
-            region=settings.aws_region,
+            region=settings.s3_region or settings.aws_region,
             endpoint_url=settings.s3_endpoint_url,
             max_bytes=settings.max_video_bytes,
         ),

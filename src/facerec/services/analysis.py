@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facerec.domain import DetectedFace, ImageReference, QualityFilter
-from facerec.engine.base import Engine
+from facerec.domain import DetectedFace, EmbeddingContract, ImageReference, QualityFilter, Threshold
+from facerec.engine.base import Engine, Floats
 from facerec.errors import InvalidParameter
 from facerec.images.base import ImageLoader
+from facerec.services.matching import least_cosine
 from facerec.services.selection import by_size, select, select_largest
 
 MAX_TARGET_FACES = 100
@@ -32,6 +33,14 @@ class Comparison:
     unmatched: tuple[DetectedFace, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedFaces:
+    """Faces of an image, largest box first, with their unit embeddings (dimension,), and whose these are."""
+
+    contract: EmbeddingContract
+    faces: tuple[tuple[DetectedFace, Floats], ...]
+
+
 class AnalysisService:
     """Looks at images. Safe to call from many threads."""
 
@@ -47,18 +56,29 @@ class AnalysisService:
         picture = self._engine.decode(self._images.load(image))
         return [found.face for found in by_size(self._engine.detect(picture, attributes))]
 
+    def embed(self, image: ImageReference, *, limit: int) -> EmbeddedFaces:
+        """The embeddings of an image's largest faces, at most `limit`; none is no error.
+
+        Raises the errors of images and engine.
+        """
+        picture = self._engine.decode(self._images.load(image))
+        found = by_size(self._engine.detect(picture))[:limit]
+        vectors = self._engine.embed(picture, found) if found else ()
+        pairs = tuple((face.face, vector) for face, vector in zip(found, vectors, strict=True))
+        return EmbeddedFaces(self._engine.contract, pairs)
+
     def compare(
         self,
         source: ImageReference,
         target: ImageReference,
         *,
-        threshold: float = 80.0,
+        threshold: Threshold = 80.0,
         quality_filter: QualityFilter = QualityFilter.NONE,
     ) -> Comparison:
         """Compare the largest face of `source` with each face of `target` that passes the filter.
 
-        threshold: similarity 0..100 from which a face is a match. Raises InvalidParameter when one of the
-        images has no face that passes the filter, and the errors of images and engine.
+        threshold: similarity 0..100, or cosine, from which a face is a match. Raises InvalidParameter when
+        one of the images has no face that passes the filter, and the errors of images and engine.
         """
         source_picture = self._engine.decode(self._images.load(source))
         target_picture = self._engine.decode(self._images.load(target))
@@ -74,9 +94,10 @@ class AnalysisService:
             ComparedFace(self._engine.calibration.similarity(float(cosine)), float(cosine), face.found.face)
             for face, cosine in zip(others, cosines, strict=True)
         ]
-        matches = [face for face in compared if face.similarity >= threshold]
+        least = least_cosine(self._engine.calibration, threshold)
+        matches = [face for face in compared if face.cosine >= least]
         return Comparison(
             source=own[0].found.face,
             matches=tuple(sorted(matches, key=lambda face: -face.cosine)),
-            unmatched=tuple(face.face for face in compared if face.similarity < threshold),
+            unmatched=tuple(face.face for face in compared if face.cosine < least),
         )

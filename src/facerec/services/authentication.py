@@ -79,9 +79,13 @@ class Authenticator:
         master_key_path: Path,
         clock_skew_seconds: int,
         service_key: ServiceKey | None = None,
+        always: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is read before the first call. service_key: good beside those of the database."""
+        """Nothing is read before the first call. service_key: good beside those of the database.
+
+        always: whether a key is needed even while there is none.
+        """
         self._database = database
         self._master_key_path = master_key_path
         self._clock_skew_seconds = clock_skew_seconds
@@ -90,7 +94,7 @@ class Authenticator:
         self._sealer: Sealer | None = None
         self._known: dict[str, _Known | None] = {}
         self._revoked: set[str] = set()
-        self._open_until: float | None = None if service_key else 0.0
+        self._open_until: float | None = None if service_key or always else 0.0
         self._failures = Buckets()
         self._lock = threading.Lock()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from facerec.db import Connection, Database
 from facerec.domain import (
@@ -20,8 +21,9 @@ from facerec.domain import (
     QualityFilter,
     QuantizedEmbedding,
     S3Image,
+    Threshold,
 )
-from facerec.engine.base import Engine, Floats
+from facerec.engine.base import Engine, Floats, FoundFace, Picture
 from facerec.engine.image_ids import image_id_of
 from facerec.errors import FaceNotInCollection, NoFaceInImage, NotFound, QuotaExceeded
 from facerec.images.base import ImageLoader
@@ -53,6 +55,10 @@ LARGEST_PAGE = 4096
 
 LONGEST_SOURCE = 160
 """Bytes of the place of an image that are kept with each of its faces: a face stays under a kilobyte."""
+
+
+Choose = Callable[[Picture, Sequence[FoundFace]], Selection]
+"""Says which of the faces found in a picture to work on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,7 @@ class FaceService:
         *,
         external_image_id: str | None = None,
         max_faces: int | None = None,
+        largest: bool = False,
         quality_filter: QualityFilter = QualityFilter.AUTO,
         attributes: frozenset[str] = frozenset(),
         expires_in: int | None = None,
@@ -172,19 +179,23 @@ class FaceService:
         """Store the faces of an image, at most `max_faces` (100); on disk when this returns.
 
         The same image with the same `external_image_id` gives the same faces again and stores nothing, and
-        they end when they would have; without an external id every call stores new faces. expires_in: seconds
-        that the new ones are kept (FOREVER: no end); None: as long as the collection keeps faces. identity:
-        of the one collection that is meant, no later one of its name. Raises NotFound, ModelMismatch,
+        they end when they would have; without an external id every call stores new faces. largest: only the
+        face that `search_by_image` looks for, whatever `max_faces` says. expires_in: seconds that the new
+        ones are kept (FOREVER: no end); None: as long as the collection keeps faces. identity: of the one
+        collection that is meant, no later one of its name. Raises NotFound, ModelMismatch,
         QuotaExceeded, the errors of images and engine, StorageError.
         """
         limit = min(max_faces or MAX_FACES_PER_IMAGE, MAX_FACES_PER_IMAGE)
+        choose: Choose = partial(select, quality_filter=quality_filter, max_faces=limit)
+        if largest:
+            choose = partial(select_largest, quality_filter=quality_filter)
 
         def work() -> IndexResult:
             target, engine = open_collection(self._database, self._engines, collection)
             if identity not in (None, target.identity):
                 raise NotFound(f"The collection id: {collection} was deleted, and made anew, meanwhile")
             data = self._images.load(image)
-            seen = self._look(target, engine, data, external_image_id, limit, quality_filter, attributes)
+            seen = self._look(target, engine, data, external_image_id, choose, attributes)
             source = recordable_source(image)
             stored = self._store(target, seen, data, external_image_id, source, expires_in)
             return IndexResult(
@@ -254,11 +265,12 @@ class FaceService:
         return FaceDeletion(tuple(doomed), tuple(failures))
 
     def search(
-        self, collection: str, face_id: str, *, limit: int | None = None, threshold: float = 80.0
+        self, collection: str, face_id: str, *, limit: int | None = None, threshold: Threshold = 80.0
     ) -> FaceSearch:
         """Faces similar to a stored one, without itself: up to `limit` (80, at most 4096).
 
-        threshold: least similarity 0..100. Raises NotFound, FaceNotInCollection, ModelMismatch, StorageError.
+        threshold: least similarity 0..100, or cosine. Raises NotFound, FaceNotInCollection, ModelMismatch,
+        StorageError.
         """
         size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
 
@@ -280,13 +292,13 @@ class FaceService:
         image: ImageReference,
         *,
         limit: int | None = None,
-        threshold: float = 80.0,
+        threshold: Threshold = 80.0,
         quality_filter: QualityFilter = QualityFilter.NONE,
     ) -> FaceSearch:
         """Faces similar to the largest face of an image: up to `limit` (80, at most 4096).
 
-        threshold: least similarity 0..100. Raises NoFaceInImage, also where the largest face does not pass
-        the filter; NotFound, ModelMismatch, the errors of images and engine, StorageError.
+        threshold: least similarity 0..100, or cosine. Raises NoFaceInImage, also where the largest face does
+        not pass the filter; NotFound, ModelMismatch, the errors of images and engine, StorageError.
         """
         size = page_size(limit, DEFAULT_MATCHES, MOST_MATCHES)
 
@@ -312,7 +324,7 @@ class FaceService:
         return settled(work)
 
     def _search_stored(
-        self, target: Collection, engine: Engine, face_id: str, size: int, threshold: float
+        self, target: Collection, engine: Engine, face_id: str, size: int, threshold: Threshold
     ) -> FaceSearch:
         """Up to `size` faces like a stored one, without itself. Raises FaceNotInCollection."""
         with self._database.read() as connection:
@@ -331,8 +343,7 @@ class FaceService:
         engine: Engine,
         data: bytes,
         external_image_id: str | None,
-        limit: int,
-        quality_filter: QualityFilter,
+        choose: Choose,
         attributes: frozenset[str],
     ) -> _Seen:
         """Find the faces of an image, and embed those that are not stored yet.
@@ -340,7 +351,7 @@ class FaceService:
         The picture is let go on return: whoever waits for room for another one must not hold one.
         """
         picture = engine.decode(data)
-        selection = select(picture, engine.detect(picture, attributes), quality_filter, limit)
+        selection = choose(picture, engine.detect(picture, attributes))
         image_id = image_id_of(data)
         stored: dict[int, Face] = {}
         if external_image_id is not None:

@@ -56,18 +56,24 @@ class KeyService:
         master_key_path: Path,
         clock_skew_seconds: int,
         service_key: ServiceKey | None = None,
+        always: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is read before the first call. service_key: good beside those of the database."""
+        """Nothing is read before the first call. service_key: good beside those of the database.
+
+        always: whether a key is needed even while there is none.
+        """
         self._database = database
         self._master_key_path = master_key_path
         self._service_key = service_key
+        self._always = always
         self._clock = clock
         self._authenticator = Authenticator(
             database,
             master_key_path=master_key_path,
             clock_skew_seconds=clock_skew_seconds,
             service_key=service_key,
+            always=always,
             clock=clock,
         )
 
@@ -150,6 +156,11 @@ class KeyService:
             raise ConfigurationError(
                 f"There is no access key, so the service does not listen on {host}, which others can reach. "
                 "Create one with `facerec keys create`, set API_KEY, or listen on 127.0.0.1."
+            )
+        if self._always and not keys:
+            raise ConfigurationError(
+                "There is no access key, and this ENVIRONMENT lets nobody in without one. Create one with "
+                "`facerec keys create`, or set API_KEY."
             )
         if keys:
             return (

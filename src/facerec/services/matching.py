@@ -10,10 +10,12 @@ from facerec.config import UserMatching
 from facerec.db import Connection, Database
 from facerec.domain import (
     Collection,
+    Cosine,
     EntityKind,
     Face,
     FaceMatch,
     RowKey,
+    Threshold,
     User,
     UserMatch,
     VectorHit,
@@ -45,18 +47,18 @@ def nearest(
     probes: Floats,
     *,
     limit: int,
-    threshold: float,
+    threshold: Threshold,
 ) -> list[VectorHit]:
     """Up to `limit` faces or users nearest to any of the unit vectors (Q, dimension), each once, best first.
 
-    threshold: least similarity, 0..100. Raises StorageError, VectorStoreUnavailable.
+    threshold: least similarity 0..100, or cosine. Raises StorageError, VectorStoreUnavailable.
     """
     found = vectors.search(
         collection,
         kind,
         np.asarray(probes, dtype=np.float32),
         limit=limit,
-        min_cosine=calibration.cosine(threshold),
+        min_cosine=least_cosine(calibration, threshold),
     )
     if len(found) == 1:
         return found[0]
@@ -68,6 +70,11 @@ def nearest(
     return [VectorHit(key, cosine) for key, cosine in ordered[:limit]]
 
 
+def least_cosine(calibration: Calibration, threshold: Threshold) -> float:
+    """The cosine from which two faces are as alike as a threshold says."""
+    return threshold.value if isinstance(threshold, Cosine) else calibration.cosine(threshold)
+
+
 class FaceMatcher:
     """Finds faces. Safe to call from many threads."""
 
@@ -77,7 +84,7 @@ class FaceMatcher:
         self._lifetimes = lifetimes
 
     def faces(
-        self, target: Collection, calibration: Calibration, probe: Floats, limit: int, threshold: float
+        self, target: Collection, calibration: Calibration, probe: Floats, limit: int, threshold: Threshold
     ) -> tuple[FaceMatch, ...]:
         """Up to `limit` faces nearest to a unit vector (dimension,), most similar first.
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facerec.domain import AgeRange, Attributes, EmbeddingContract, Gender
+from facerec.domain import ALL_ATTRIBUTES, AgeRange, Attributes, EmbeddingContract, Gender
 from facerec.engine.base import Detections, Engine, Floats, FoundFace, LandmarkLayout, Picture, Pixels
 from facerec.engine.calibration import Knots
-from facerec.engine.pipeline import ALL_ATTRIBUTES, Limits, PackEngine, Parts
+from facerec.engine.pipeline import Limits, PackEngine, Parts
 from facerec.errors import Cancelled, FacerecError, InvalidImage, InvalidVideo, Overloaded
 from facerec.observability import RequestContext, request_context
 

@@ -6,14 +6,17 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 
 import facerec
+from facerec.api.rest.admission import Admission, Bounds
 from facerec.api.rest.albums import albums_router
-from facerec.api.rest.bodies import BodyLimit
+from facerec.api.rest.collections import collections_router
+from facerec.api.rest.docs_page import docs_routes
 from facerec.api.rest.errors import (
     ErrorBody,
     Refused,
@@ -22,6 +25,9 @@ from facerec.api.rest.errors import (
     answer_invalid,
     answer_refusal,
 )
+from facerec.api.rest.face_recognition import face_recognition_router
+from facerec.api.rest.faces import faces_router
+from facerec.api.rest.images import images_router
 from facerec.api.rest.imports import imports_router
 from facerec.api.rest.permissions import check
 from facerec.api.rest.persons import persons_router
@@ -32,9 +38,13 @@ from facerec.config import Settings
 from facerec.errors import FacerecError
 from facerec.observability import current_request
 from facerec.services.albums.use_cases import AlbumUseCases
+from facerec.services.analysis import AnalysisService
+from facerec.services.collections import CollectionService
+from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
+from facerec.services.searching import SearchService
 from facerec.services.videos.service import VideoService
 
 PREFIX = "/api/v1"
@@ -42,6 +52,26 @@ PREFIX = "/api/v1"
 
 AT_THE_ROOT = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the registry's paths, which are answered without the prefix as well."""
+
+DESCRIPTION = """\
+Self-hosted face recognition. An image is a file of a form, base64 in JSON, or an address:
+`s3://bucket/key`, or `https://` of an allowed host. None is kept.
+
+Every error has the form of `ErrorBody`. A threshold up to 1 is a cosine of embeddings, above 1 a similarity
+on Rekognition's scale of 0 to 100, on which 80 is the model pack's working point."""
+
+TAGS = {
+    "images": "Images that nothing is kept of.",
+    "collections": "Sets of faces, the same that AWS clients see.",
+    "faces": "Faces of a collection: stored from images, and searched.",
+    "face-recognition": "Images in S3, by bucket and key.",
+    "persons": "The registry of persons: enrolled from pictures, and known again.",
+    "registrations": "Persons enrolled frame by frame.",
+    "albums": "Photographs by reference: indexed in the background, searched by a selfie.",
+    "imports": "Many images by a manifest.",
+    "videos": "Who is in a film, and when.",
+}
+"""What groups of routes are about."""
 
 API_KEY = APIKeyHeader(
     name="X-API-Key",
@@ -62,6 +92,22 @@ class Service(Protocol):
         """Who may come in, and how often."""
 
     @property
+    def collections(self) -> CollectionService:
+        """Use cases of collections."""
+
+    @property
+    def faces(self) -> FaceService:
+        """Use cases of a collection's faces."""
+
+    @property
+    def searches(self) -> SearchService:
+        """Searches for every face of an image, or for an embedding."""
+
+    @property
+    def analysis(self) -> AnalysisService:
+        """Use cases that store nothing."""
+
+    @property
     def registry(self) -> RegistryService:
         """Use cases of persons."""
 
@@ -78,8 +124,9 @@ class Service(Protocol):
         """Use cases of videos."""
 
 
-def create_rest(service: Service) -> FastAPI:
-    """The application, whose routes are without the prefix."""
+def create_rest(service: Service, *, threads: int) -> FastAPI:
+    """The application, whose routes are without the prefix. threads: most requests at work at once."""
+    settings = service.settings
 
     def caller(request: Request, key: Annotated[str | None, Security(API_KEY)]) -> None:
         """Let in who may come in, and may do this.
@@ -88,16 +135,18 @@ def create_rest(service: Service) -> FastAPI:
         """
         current_request().check()
         found = service.gate.by_api_key(key, host=request.headers.get("host", ""))
-        path = request.url.path.removeprefix(PREFIX)
-        registry = service.settings.registry_collection
-        check(found, request.method, path, request.path_params, registry=registry)
+        route = request.scope["route"].path
+        check(found, request.method, route, request.path_params, registry=settings.registry_collection)
 
     # Pictures in a form are kept in memory, which the bound on a body allows for, and never on the disk.
-    MultiPartParser.spool_max_size = service.settings.max_body_bytes + 1
+    MultiPartParser.spool_max_size = settings.max_body_bytes + 1
     app = FastAPI(
         title="facerec",
         version=facerec.__version__,
-        description="Self-hosted face recognition: persons, albums, imports and videos.",
+        description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        generate_unique_id_function=operation_id,
         servers=[{"url": PREFIX}],
         root_path_in_servers=False,
         docs_url=None,
@@ -105,9 +154,13 @@ def create_rest(service: Service) -> FastAPI:
         dependencies=[Depends(caller)],
         middleware=[
             Middleware(
-                BodyLimit,
-                most=service.settings.max_body_bytes,
-                larger={f"{VIDEOS}/upload": service.settings.max_video_bytes},
+                Admission,
+                bounds=Bounds(
+                    body=settings.max_body_bytes,
+                    larger={f"{VIDEOS}/upload": settings.max_video_bytes},
+                    present=settings.max_queue,
+                    threads=threads,
+                ),
             )
         ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -120,12 +173,28 @@ def create_rest(service: Service) -> FastAPI:
             Exception: answer_error,
         },
     )
+    _add_routes(app, service)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    settings = service.settings
+    threshold = settings.similarity_threshold
+    app.include_router(images_router(service.analysis, threshold=threshold))
+    app.include_router(collections_router(service.collections, service.faces))
+    app.include_router(faces_router(service.faces, service.searches, threshold=threshold))
+    app.include_router(face_recognition_router(service.faces, settings))
     app.include_router(persons_router(service.registry))
     app.include_router(registrations_router(service.registrations))
     app.include_router(albums_router(service.albums))
     app.include_router(imports_router(service.albums))
-    app.include_router(videos_router(service.videos, max_bytes=service.settings.max_video_bytes))
-    return app
+    app.include_router(videos_router(service.videos, max_bytes=settings.max_video_bytes))
+    app.router.routes += docs_routes()
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of a route's operation, which generated clients call their methods by."""
+    return f"{route.tags[0]}_{route.name}".replace("-", "_")
 
 
 def at_the_root(path: str) -> bool:

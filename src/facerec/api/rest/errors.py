@@ -55,8 +55,6 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.VideoTooLarge: RestError("VideoTooLarge", 413, "Send a shorter or smaller film."),
         errors.InvalidS3Object: RestError("InvalidS3Object", 400, "Check bucket, key and permissions."),
         errors.S3Unavailable: RestError("S3Unavailable", 503, AGAIN),
-        errors.S3Unavailable: RestError("InvalidS3Object", 503, AGAIN),
-        errors.UrlUnavailable: RestError("InvalidImageUrl", 503, AGAIN),
         errors.InvalidImageUrl: RestError("InvalidImageUrl", 400, "Send an address of an allowed host."),
         errors.UrlUnavailable: RestError("UrlUnavailable", 503, AGAIN),
         errors.InvalidPaginationToken: RestError(
@@ -79,10 +77,11 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.IdempotencyMismatch: RestError("IdempotencyMismatch", 409, "Use a token once alone."),
         errors.QuotaExceeded: RestError("QuotaExceeded", 409, "See the message for the limit."),
         errors.TooManyJobs: RestError("TooManyJobs", 429, "Wait until a job is done."),
-        errors.Overloaded: RestError("Overloaded", 503, AGAIN),
+        errors.Overloaded: RestError("Overloaded", 429, AGAIN),
         errors.WaitedTooLong: RestError("WaitedTooLong", 503, AGAIN),
         errors.RateExceeded: RestError("RateExceeded", 429, "Wait as long as Retry-After says."),
-        errors.Cancelled: INTERNAL,
+        # Nobody reads it: the caller has gone. The log has it as what it is, and not as a fault.
+        errors.Cancelled: RestError("Cancelled", 503, AGAIN),
         errors.AccessDenied: RestError("AccessDenied", 403, "Use a key that may do this."),
         errors.MissingCredentials: RestError("MissingCredentials", 401, KEY),
         errors.MalformedCredentials: RestError("InvalidCredentials", 401, KEY),
@@ -195,5 +194,5 @@ def _answer(row: RestError, message: str, **more: Any) -> JSONResponse:
         "correlation_id": current_request().request_id,
         **more,
     }
-    headers = {"Retry-After": str(RETRY_SECONDS)} if row.status == 503 else None
+    headers = {"Retry-After": str(RETRY_SECONDS)} if row.status in (429, 503) else None
     return JSONResponse(body, status_code=row.status, headers=headers)

@@ -11,16 +11,28 @@ import pybase64
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
-from starlette.types import Message
 
-from facerec.domain import ImageReference, InlineImage, Review
+from facerec.domain import ImageReference, InlineImage, QualityFilter, Review
 from facerec.errors import InvalidImage, InvalidParameter
 from facerec.services.albums.sources import parse_source
 
 MOST_PARTS = 128
 """Files, and fields, of a form."""
 
-JSON_PARTS = frozenset({"metadata", "replace", "add", "version", "threshold", "max_faces"})
+JSON_PARTS = frozenset(
+    {
+        "add",
+        "attributes",
+        "expires_in",
+        "max_faces",
+        "max_searched",
+        "metadata",
+        "replace",
+        "similarity_threshold",
+        "threshold",
+        "version",
+    }
+)
 """Parts of a form whose text is JSON: objects, numbers, true and false."""
 
 MULTIPART = "multipart/form-data"
@@ -38,7 +50,7 @@ class FormRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             if request.headers.get("content-type", "").lower().startswith(MULTIPART):
-                request = _with_json(request, await _read_form(request))
+                request = _Filled(request, await _read_form(request))
             return await handler(request)
 
         return handle
@@ -68,6 +80,7 @@ def form_of(required: tuple[str, ...], **parts: dict[str, Any]) -> dict[str, Any
 FILE = {"type": "string", "format": "binary"}
 FILES = {"type": "array", "items": FILE}
 TEXT = {"type": "string"}
+FILTER = {"type": "string", "enum": [str(each) for each in QualityFilter]}
 REVIEW = {"type": "string", "enum": [str(review) for review in Review]}
 NUMBER, WHOLE, FLAG = {"type": "number"}, {"type": "integer"}, {"type": "boolean"}
 OBJECT = {"type": "object"}
@@ -93,17 +106,23 @@ async def _read_form(request: Request) -> dict[str, Any]:
     return values
 
 
-def _with_json(request: Request, values: dict[str, Any]) -> Request:
-    """The request with a JSON body in place of its form."""
-    body = json.dumps(values).encode()
-    headers = [
-        (name, value)
-        for name, value in request.scope["headers"]
-        if name not in (b"content-type", b"content-length")
-    ]
-    headers.append((b"content-type", b"application/json"))
+class _Filled(Request):
+    """The request with the parts of its form for its JSON, which is not written down and read again."""
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+    def __init__(self, request: Request, values: dict[str, Any]) -> None:
+        headers = [
+            (name, value)
+            for name, value in request.scope["headers"]
+            if name not in (b"content-type", b"content-length")
+        ]
+        headers.append((b"content-type", b"application/json"))
+        super().__init__({**request.scope, "headers": headers}, request.receive)
+        self._values = values
 
-    return Request({**request.scope, "headers": headers}, receive)
+    async def body(self) -> bytes:
+        """Something, so that it is asked for its JSON."""
+        return b"{}"
+
+    async def json(self) -> Any:
+        """The parts."""
+        return self._values

@@ -4,35 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from facerec.access import Caller, Scope
+from facerec.access import ANYBODY, Caller, Scope
 from facerec.errors import AccessDenied
+from facerec.observability import current_request
 
-READING_POSTS = frozenset({"/verify", "/identify", "/albums/search"})
+READING_POSTS = frozenset(
+    {
+        "/albums/search",
+        "/collections/{collection_id}/faces/{face_id}/search",
+        "/collections/{collection_id}/search-all-faces",
+        "/collections/{collection_id}/search-by-embedding",
+        "/collections/{collection_id}/search-faces",
+        "/compare-faces",
+        "/detect-faces",
+        "/embed-faces",
+        "/face-recognition/match",
+        "/identify",
+        "/verify",
+    }
+)
 """Posts that change nothing: they only send a picture."""
+
+ADMINISTRATION = frozenset({("POST", "/collections"), ("DELETE", "/collections/{collection_id}")})
+"""What makes and removes collections."""
 
 REGISTRY = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the paths that are about the registry's collection."""
 
+ABOUT_NONE = frozenset({"/collections", "/compare-faces", "/detect-faces", "/embed-faces"})
+"""Routes that touch no collection, or show of each only what the key is for."""
 
-def scope_of(method: str, path: str) -> Scope:
-    """The scope that a request needs. path: without the prefix."""
-    return Scope.READ if method in ("GET", "HEAD") or path in READING_POSTS else Scope.WRITE
+TOLD_BY_BODY = frozenset({"/face-recognition/index", "/face-recognition/match"})
+"""Routes whose body names the collection: they check it themselves."""
 
 
-def check(caller: Caller, method: str, path: str, parameters: Mapping[str, object], *, registry: str) -> None:
+def scope_of(method: str, route: str) -> Scope:
+    """The scope that a request needs. route: the pattern of its path, without the prefix."""
+    if (method, route) in ADMINISTRATION:
+        return Scope.ADMIN
+    return Scope.READ if method in ("GET", "HEAD") or route in READING_POSTS else Scope.WRITE
+
+
+def check(
+    caller: Caller, method: str, route: str, parameters: Mapping[str, object], *, registry: str
+) -> None:
     """Raise AccessDenied unless the caller may send this request.
 
-    parameters: of the path. registry: name of the registry's collection. A key for some collections may use
-    what is about one of them by its path alone: lists of everything, and searches over several, are for keys
-    without such a limit. Whether a thing exists makes no difference.
+    route: the pattern of its path, without the prefix; parameters: what stands in the path. registry: name of
+    the registry's collection. A key for some collections may use what is about one of them by its path or
+    body: lists of everything else, and searches over several, are for keys without such a limit. Whether a
+    thing exists makes no difference.
     """
-    needed = scope_of(method, path)
-    if not caller.may(needed):
-        raise AccessDenied(f"The key's scope is {caller.scope}; this takes {needed}.")
-    if not caller.collections:
+    needed = scope_of(method, route)
+    _check_scope(caller, needed)
+    if not caller.collections or route in TOLD_BY_BODY:
         return
-    about = parameters.get("album_id")
-    if any(path == first or path.startswith(f"{first}/") for first in REGISTRY):
+    if route in ABOUT_NONE and needed is not Scope.ADMIN:
+        return
+    about = parameters.get("collection_id", parameters.get("album_id"))
+    if any(route == first or route.startswith(f"{first}/") for first in REGISTRY):
         about = registry
     if about is None or not caller.reaches(str(about)):
         raise AccessDenied("The key is for other collections.")
+
+
+def check_collection(name: str, needed: Scope) -> None:
+    """Raise AccessDenied unless whoever sends the request at work may do this to a collection."""
+    caller = current_request().caller or ANYBODY
+    _check_scope(caller, needed)
+    if not caller.reaches(name):
+        raise AccessDenied("The key is for other collections.")
+
+
+def _check_scope(caller: Caller, needed: Scope) -> None:
+    if not caller.may(needed):
+        raise AccessDenied(f"The key's scope is {caller.scope}; this takes {needed}.")

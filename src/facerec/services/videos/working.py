@@ -17,9 +17,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from facerec.db import Database
-from facerec.domain import Collection, VideoJob, VideoOperation, VideoReference, VideoState
+from facerec.domain import ALL_ATTRIBUTES, Collection, VideoJob, VideoOperation, VideoReference, VideoState
 from facerec.engine.base import Engine
-from facerec.engine.pipeline import ALL_ATTRIBUTES
 from facerec.engine.video.persons import VideoPerson
 from facerec.errors import (
     DatabaseBusy,
