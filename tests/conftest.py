@@ -36,6 +36,20 @@ def scrfd_pack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def liveness_pack(scrfd_pack: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pack of `scrfd_pack`, with the two real networks that judge liveness."""
+    folder = tmp_path_factory.mktemp("scrfd_liveness")
+    for file in scrfd_pack.glob("*.onnx"):
+        (folder / file.name).symlink_to(file.resolve())
+    text = (scrfd_pack / "pack.toml").read_text()
+    for name, scale in (("minifasnet_v2_2.7_80x80.onnx", 2.7), ("minifasnet_v1se_4.0_80x80.onnx", 4.0)):
+        (folder / name).symlink_to(shared / "models" / name)
+        text += f'\n[[liveness]]\nkind = "minifasnet"\nfile = "{name}"\nscale = {scale}\n'
+    (folder / "pack.toml").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real S3 server (moto's)."""
     log = tmp_path_factory.mktemp("s3") / "log"

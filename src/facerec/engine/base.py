@@ -107,6 +107,13 @@ class QualityModel(Protocol):
         """Quality 0..1 of the face with landmarks (5, 2) in pixels, layout FIVE."""
 
 
+class LivenessModel(Protocol):
+    """Says whether a picture shows a face itself, or a print or a screen that shows one."""
+
+    def score(self, image: Pixels, box: Floats) -> float:
+        """Probability 0..1 that the face in a box (4,) in pixels is live."""
+
+
 class Session(Protocol):
     """One network, loaded by a runtime. Safe to call from several threads."""
 
@@ -208,6 +215,9 @@ class Engine(Protocol):
 
     def examine(self, picture: Picture, faces: Sequence[FoundFace]) -> list[Portrait]:
         """How the given faces do as portraits; with a score where the pack has a quality network."""
+
+    def liveness(self, picture: Picture, faces: Sequence[FoundFace]) -> list[float] | None:
+        """How surely each of the given faces is live, 0..100; None where the pack has no such networks."""
 
     def close(self) -> None:
         """Stop the threads and free the networks."""

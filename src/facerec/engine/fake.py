@@ -43,6 +43,8 @@ SMALLEST = 24
 """Least side in pixels of a drawn face: a frame of 2 and cells of 2 pixels."""
 IDENTITY_BITS, VARIATION_BITS, CHECK_BITS = 64, 16, 16
 MAGENTA, WHITE, BLACK, GREY = (255, 0, 255), (255, 255, 255), (0, 0, 0), (96, 112, 96)
+DARK_MAGENTA = (190, 0, 190)
+"""The frame of a face that is not live."""
 
 # Where the five points lie on a face's square, in ratios of its side.
 POINTS = (
@@ -59,7 +61,7 @@ class FakeFace:
     """A face to draw: whose it is, and its faults, each of which the engine reports as it would a real one.
 
     dim: brightness 2. blurred: sharpness 2. turned: yaw 80 degrees. uncertain: confidence 30 per cent. small:
-    drawn 24 pixels wide.
+    drawn 24 pixels wide. spoofed: liveness 5.
     """
 
     identity: str
@@ -68,6 +70,7 @@ class FakeFace:
     turned: bool = False
     uncertain: bool = False
     small: bool = False
+    spoofed: bool = False
 
 
 def draw(
@@ -115,7 +118,7 @@ def _square(face: FakeFace, variation: int, side: int) -> Pixels:
     board = np.where(bits.reshape(BOARD, BOARD, 1) == 1, WHITE, BLACK).astype(np.uint8)
     frame = max(2, side // 12)
     square = np.empty((side, side, 3), np.uint8)
-    square[:] = MAGENTA
+    square[:] = DARK_MAGENTA if face.spoofed else MAGENTA
     inner = side - 2 * frame
     square[frame : frame + inner, frame : frame + inner] = cv2.resize(
         board, (inner, inner), interpolation=cv2.INTER_NEAREST
@@ -134,6 +137,7 @@ class _Reading:
     blurred: bool
     turned: bool
     uncertain: bool
+    spoofed: bool
 
 
 def _read(pixels: Pixels) -> list[_Reading]:
@@ -174,6 +178,7 @@ def _read_square(pixels: Pixels, left: int, top: int, width: int, height: int) -
         blurred=blurred,
         turned=turned,
         uncertain=uncertain,
+        spoofed=bool(pixels[top + frame // 2, left : left + width, 0].mean() < 222),
     )
 
 
@@ -223,13 +228,9 @@ class FakeEngine:
     def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
         """Unit embeddings (N, 128) float32 of the given faces."""
         self._check()
-        readings = {reading.box: reading for reading in _read(picture.pixels)}
+        readings = _readings(picture, faces)
         embeddings = np.empty((len(faces), DIMENSION), np.float32)
-        for row, face in enumerate(faces):
-            left, top, right, bottom = (round(value) for value in face.box.tolist())
-            reading = readings.get((left, top, right, bottom))
-            if reading is None:
-                raise FacerecError(f"the face at {left}, {top} was not found in this picture")
+        for row, reading in enumerate(readings):
             contract = self.contract.id.encode()
             own = _direction(contract + reading.identity)
             noise = _direction(contract + reading.identity + reading.variation.to_bytes(2, "big"))
@@ -245,6 +246,11 @@ class FakeEngine:
             for _ in faces
         ]
 
+    def liveness(self, picture: Picture, faces: Sequence[FoundFace]) -> list[float] | None:
+        """95 for each face, 5 for those drawn as spoofed."""
+        self._check()
+        return [5.0 if reading.spoofed else 95.0 for reading in _readings(picture, faces)]
+
     def close(self) -> None:
         """Refuse further calls."""
         self._closed = True
@@ -254,6 +260,19 @@ class FakeEngine:
         current_request().check()
         if self._closed:
             raise FacerecError("the engine is closed")
+
+
+def _readings(picture: Picture, faces: Sequence[FoundFace]) -> list[_Reading]:
+    """What is read of each of the faces. Raises FacerecError for one that is not in the picture."""
+    by_box = {reading.box: reading for reading in _read(picture.pixels)}
+    readings = []
+    for face in faces:
+        left, top, right, bottom = (round(value) for value in face.box.tolist())
+        reading = by_box.get((left, top, right, bottom))
+        if reading is None:
+            raise FacerecError(f"the face at {left}, {top} was not found in this picture")
+        readings.append(reading)
+    return readings
 
 
 def _found(reading: _Reading, picture: Picture, attributes: frozenset[str]) -> FoundFace:

@@ -41,6 +41,7 @@ from facerec.engine.base import (
     FoundFace,
     Landmarker,
     LandmarkLayout,
+    LivenessModel,
     Picture,
     Pixels,
     QualityModel,
@@ -91,6 +92,7 @@ class Parts:
     dense_landmarker: DenseLandmarker | None = None
     quality_model: QualityModel | None = None
     """Takes landmarks of layout FIVE."""
+    liveness_model: LivenessModel | None = None
 
     @property
     def layout(self) -> LandmarkLayout:
@@ -198,6 +200,18 @@ class PackEngine:
         """How the given faces do as portraits, each looked at in the size that was chosen for it."""
         with self._call(), self._slot():
             return [self._portrait(picture, found) for found in faces]
+
+    def liveness(self, picture: Picture, faces: Sequence[FoundFace]) -> list[float] | None:
+        """See `Engine.liveness`; each face is looked at in the size that was chosen for it."""
+        model = self._parts.liveness_model
+        if model is None:
+            return None
+        with self._call(), self._slot():
+            scores = []
+            for found in faces:
+                pixels, shrink = picture.reduced(found.shrink)
+                scores.append(100.0 * model.score(pixels, _shrunk(found.box, shrink)))
+            return scores
 
     def close(self) -> None:
         """Refuse new work, and let what a batch runs finish. Closing twice is harmless."""

@@ -214,6 +214,10 @@ class RememberingEngine:
         """See `Engine.examine`; not remembered: a picture is enrolled once."""
         return self._engine.examine(_known(picture).decoded, faces)
 
+    def liveness(self, picture: Picture, faces: Sequence[FoundFace]) -> list[float] | None:
+        """See `Engine.liveness`; not remembered, as in `examine`."""
+        return self._engine.liveness(_known(picture).decoded, faces)
+
     def forget(self, image_ids: Iterable[str]) -> None:
         """Forget what was found in these images, of which a face has been deleted."""
         with self._lock:

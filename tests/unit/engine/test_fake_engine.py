@@ -142,3 +142,10 @@ def test_errors_are_those_of_an_engine() -> None:
 def test_faces_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         draw(*"abcdefghij", size=(40, 40))
+
+
+@pytest.mark.parametrize("encoding", ["PNG", "JPEG"])
+def test_liveness_tells_who_was_drawn_as_spoofed(encoding: str) -> None:
+    engine = FakeEngine()
+    picture = engine.decode(draw("ann", FakeFace("bob", spoofed=True), "cem", encoding=encoding))
+    assert engine.liveness(picture, engine.detect(picture)) == [95.0, 5.0, 95.0]

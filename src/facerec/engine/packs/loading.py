@@ -20,6 +20,7 @@ from facerec.engine.detection.scrfd import ScrfdDetector
 from facerec.engine.detection.yunet import YunetDetector
 from facerec.engine.fake import FakeEngine
 from facerec.engine.landmarks import ShapePredictor, load_forest
+from facerec.engine.liveness import open_liveness_model
 from facerec.engine.packs import dlib
 from facerec.engine.packs.bare_folder import NEEDED, infer_manifest
 from facerec.engine.packs.manifest import (
@@ -158,6 +159,13 @@ def load_parts(manifest: PackManifest, settings: Settings, networks: NetworkOpen
         quality_model=(
             open_quality_network(manifest.quality.file, runtime=settings.runtime, threads=1)
             if manifest.quality
+            else None
+        ),
+        liveness_model=(
+            open_liveness_model(
+                [(spec.file, spec.scale) for spec in manifest.liveness], runtime=settings.runtime, threads=1
+            )
+            if manifest.liveness
             else None
         ),
     )

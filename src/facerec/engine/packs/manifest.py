@@ -78,6 +78,15 @@ class QualitySpec:
     file: Path
 
 
+@dataclass(frozen=True, slots=True)
+class LivenessSpec:
+    """A network that tells live faces from prints and screens; a face's box is grown `scale` times for it."""
+
+    kind: str
+    file: Path
+    scale: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackManifest:
     """A model pack, every file of it present."""
@@ -98,6 +107,8 @@ class PackManifest:
     calibration_source: str
     """How the calibration came about; begins with "estimated" where it was not measured."""
     quality: QualitySpec | None = None
+    liveness: tuple[LivenessSpec, ...] = ()
+    """The mean of what these networks say counts; none where the pack does not judge liveness."""
 
     def contract(self, dimension: int) -> EmbeddingContract:
         """The contract of this pack's embeddings of `dimension` numbers.
@@ -300,6 +311,7 @@ def _pack(root: _Table, folder: Path) -> PackManifest:
         calibration=knots,
         calibration_source=source,
         quality=_quality(quality, folder) if quality else None,
+        liveness=tuple(_liveness(table, folder) for table in root.tables("liveness")),
     )
     root.close()
     _check_layout(manifest, root)
@@ -389,6 +401,18 @@ def _attribute(table: _Table, folder: Path) -> AttributeSpec:
 def _quality(table: _Table, folder: Path) -> QualitySpec:
     """Table [quality]."""
     spec = QualitySpec(kind=table.choice("kind", "ediffiqa"), file=table.file("file", folder))
+    table.digest(spec.file)
+    table.close()
+    return spec
+
+
+def _liveness(table: _Table, folder: Path) -> LivenessSpec:
+    """One table [[liveness]]."""
+    spec = LivenessSpec(
+        kind=table.choice("kind", "minifasnet"),
+        file=table.file("file", folder),
+        scale=table.number("scale", 1, 10),
+    )
     table.digest(spec.file)
     table.close()
     return spec

@@ -37,6 +37,11 @@ std = 128
 kind = "genderage"
 file = "genderage.onnx"
 
+[[liveness]]
+kind = "minifasnet"
+file = "liveness.onnx"
+scale = 2.7
+
 [calibration]
 knots = [[-1, 0], [0.3, 80.0], [1.0, 100.0]]
 source = "estimated: for this test"
@@ -45,7 +50,7 @@ source = "estimated: for this test"
 
 def write(folder: Path, text: str = TEXT) -> Path:
     folder.mkdir(exist_ok=True)
-    for name in ("det.onnx", "rec.onnx", "genderage.onnx", "quality.onnx"):
+    for name in ("det.onnx", "rec.onnx", "genderage.onnx", "quality.onnx", "liveness.onnx"):
         (folder / name).write_bytes(name.encode())
     (folder / "pack.toml").write_text(text)
     return folder
@@ -75,6 +80,7 @@ def test_every_value_is_read(tmp_path: Path) -> None:
     )
     assert manifest.recognizer.digest == sha256(folder / "rec.onnx")
     assert [(one.kind, one.file.name) for one in manifest.attributes] == [("genderage", "genderage.onnx")]
+    assert [(one.file.name, one.scale) for one in manifest.liveness] == [("liveness.onnx", 2.7)]
     assert manifest.calibration.similarity(0.3) == 80
     assert manifest.calibration_source == "estimated: for this test"
 
