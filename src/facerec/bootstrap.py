@@ -28,6 +28,7 @@ from facerec.notices.webhook import Webhook
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.use_cases import AlbumUseCases, album_use_cases
 from facerec.services.analysis import AnalysisService
+from facerec.services.audit import AuditLog
 from facerec.services.authentication import ServiceKey
 from facerec.services.background import Background
 from facerec.services.collections import CollectionService
@@ -90,6 +91,7 @@ class Service:
     watching: WatchService
     keys: KeyService
     gate: Gate
+    audit: AuditLog
     sweeper: Sweeper
 
 
@@ -129,6 +131,8 @@ def open_service(
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
         stack.callback(database.close)
+        audit = AuditLog(database, settings.audit)
+        stack.callback(audit.close)
         vectors = open_vector_store(settings, database)
         stack.callback(vectors.close)
         sessions = open_sessions(settings, database)
@@ -196,7 +200,7 @@ def open_service(
         albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes)
         albums.service.finish_deletions()
         if background and settings.sweep_seconds:
-            upkeep = _upkeep(sweeper, videos, albums.service, forgetful, settings.sweep_seconds)
+            upkeep = _upkeep(sweeper, videos, albums.service, forgetful, settings, audit)
             stack.callback(upkeep.close)
         service = Service(
             settings=settings,
@@ -219,6 +223,7 @@ def open_service(
             watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
             keys=keys,
             gate=Gate(keys, sessions, settings.rate),
+            audit=audit,
             sweeper=sweeper,
         )
         if background and settings.serve_jobs:
@@ -368,7 +373,8 @@ def _upkeep(
     videos: VideoService,
     albums: AlbumService,
     forgetful: Sequence[RememberingEngine],
-    pause: float,
+    settings: Settings,
+    audit: AuditLog,
 ) -> Background:
     """What a running service does about what is past its time, or was broken off: one process for all, and
     each for itself."""
@@ -382,8 +388,10 @@ def _upkeep(
         sweeper.let_go()
         videos.remove_past()
         albums.dispatch_all()
+        if settings.audit_days:
+            audit.prune(settings.audit_days * 86_400.0)
 
-    return Background("retention", work, pause=pause)
+    return Background("retention", work, pause=settings.sweep_seconds)
 
 
 def open_keys(settings: Settings, database: Database) -> KeyService:

@@ -37,6 +37,9 @@ VectorStoreName = Literal["embedded", "pgvector", "qdrant", "pinecone"]
 """Where the vectors are searched."""
 
 
+AuditPolicy = Literal["on", "changes", "off"]
+"""What is written to the audit log: changes and searches, changes alone, or nothing."""
+
 UserMatching = Literal["average", "best"]
 """What stands for a user in searches: the mean of its faces' embeddings, or the best of them."""
 
@@ -664,6 +667,18 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_RATE_LIMIT",
         description="Most requests of each key that has no limit of its own, and of each address while there "
         "are no keys: 10/s, 600/m, 5000/h; so many may come at once. Default: none.",
+    )
+    audit: AuditPolicy = Field(
+        "on",
+        validation_alias="FACEREC_AUDIT",
+        description="What is written to the audit log: on (changes and searches), changes or off "
+        "(docs/security.md).",
+    )
+    audit_days: int = Field(
+        365,
+        ge=0,
+        validation_alias="FACEREC_AUDIT_DAYS",
+        description="How long entries of the audit log are kept; 0: until `facerec audit prune`.",
     )
     master_key_file: Path | None = Field(
         None,

@@ -26,6 +26,12 @@ class RequestContext:
     caller: Caller | None = None
     """Set by the door once it knows; None before, and for work that no request asked for."""
 
+    error: str | None = None
+    """Code that the REST door answers with; None while it is none."""
+    collection: str | None = None
+    """The one that a request to the REST door names in its body, for the audit log."""
+    people: list[str] = field(default_factory=list)
+    """Ids of persons that it turned out to be about, for the audit log."""
     deadline: float | None = None
     """When work that has not begun is begun no more (`time.monotonic`); None: at any time."""
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from facerec.cli.albums import albums_app
+from facerec.cli.audit import audit_app
 from facerec.cli.backup import backup, restore
 from facerec.cli.bench import bench_app
 from facerec.cli.check import check
@@ -79,6 +80,7 @@ app.add_typer(albums_app, name="albums")
 app.add_typer(videos_app, name="videos")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
+app.add_typer(audit_app, name="audit")
 app.add_typer(encryption_app, name="encryption")
 app.add_typer(packs_app, name="packs")
 app.add_typer(bench_app, name="bench")

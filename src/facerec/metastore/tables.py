@@ -433,3 +433,27 @@ jobs_set_aside = sa.Table(
     sa.Column("reason", sa.String(500), nullable=False),
     sa.Column("set_aside_at", sa.Double, nullable=False),
 )
+
+# What was written by one process: a chain of digests, each of which covers the one before it.
+audit_chains = sa.Table(
+    "audit_chains",
+    metadata,
+    sa.Column("chain", _name(32), primary_key=True),
+    # The last entry that was removed because of its age, 0 for none, and its digest.
+    sa.Column("pruned_number", sa.BigInteger, nullable=False),
+    sa.Column("pruned_digest", sa.String(64), nullable=False),
+    sa.Column("last_number", sa.BigInteger, nullable=False),
+    sa.Column("last_digest", sa.String(64), nullable=False),
+)
+
+audit_entries = sa.Table(
+    "audit_entries",
+    metadata,
+    sa.Column("chain", _name(32), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Double, nullable=False),
+    # JSON: who, from where, which operation, on what, with which outcome.
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Index("ix_audit_entries_at", "at"),
+)

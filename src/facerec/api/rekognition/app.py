@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope, Send
 
 from facerec.access import Caller
+from facerec.api.rekognition.audit import Entry
 from facerec.api.rekognition.errors import BodyTooLarge, NotOffered, UnknownOperation, error_body, retry_after
 from facerec.api.rekognition.model import Operation, read_model
 from facerec.api.rekognition.operations import OPERATIONS
@@ -88,11 +89,13 @@ class RekognitionDoor:
             context.check()
             caller = self._authenticate(request)
             operation = self._operation(request)
-            check_scope(settings, caller, operation.name)
-            parameters = parse(operation.input, request.body)
-            validate(operation.input, parameters, maxima=self._maxima)
-            check_collection(settings, caller, operation.name, parameters)
-            result = OPERATIONS[operation.name](self._service, parameters)
+            with Entry(self._service, context, operation.name) as entry:
+                check_scope(settings, caller, operation.name)
+                parameters = parse(operation.input, request.body)
+                validate(operation.input, parameters, maxima=self._maxima)
+                entry.parameters = parameters
+                check_collection(settings, caller, operation.name, parameters)
+                result = entry.result = OPERATIONS[operation.name](self._service, parameters)
             return Answer(200, self._write[operation.name](result))
         except Exception as error:  # noqa: BLE001  (the last line of defence: it is logged with its stack trace)
             return Answer(*error_body(error, request_id), retry_after(error))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from facerec.config import Settings
 from facerec.services.analysis import AnalysisService
+from facerec.services.audit import AuditLog
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.people import PeopleService
@@ -18,6 +19,10 @@ class Service(Protocol):
     @property
     def settings(self) -> Settings:
         """Region and account of ARNs, and the limits on a request."""
+
+    @property
+    def audit(self) -> AuditLog:
+        """Where it is written who did what."""
 
     @property
     def collections(self) -> CollectionService:

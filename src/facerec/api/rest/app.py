@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 import facerec
 from facerec.api.rest.admission import Admission, Bounds
 from facerec.api.rest.albums import albums_router
+from facerec.api.rest.audit import Audited
 from facerec.api.rest.collections import collections_router
 from facerec.api.rest.docs_page import docs_routes
 from facerec.api.rest.errors import (
@@ -39,6 +40,7 @@ from facerec.errors import FacerecError
 from facerec.observability import current_request
 from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.analysis import AnalysisService
+from facerec.services.audit import AuditLog
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
@@ -108,6 +110,10 @@ class Service(Protocol):
         """Use cases that store nothing."""
 
     @property
+    def audit(self) -> AuditLog:
+        """Where it is written who did what."""
+
+    @property
     def registry(self) -> RegistryService:
         """Use cases of persons."""
 
@@ -153,6 +159,7 @@ def create_rest(service: Service, *, threads: int) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(caller)],
         middleware=[
+            Middleware(Audited, log=service.audit, registry=service.settings.registry_collection),
             Middleware(
                 Admission,
                 bounds=Bounds(
@@ -161,7 +168,7 @@ def create_rest(service: Service, *, threads: int) -> FastAPI:
                     present=settings.max_queue,
                     threads=threads,
                 ),
-            )
+            ),
         ],
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses={status: {"model": ErrorBody} for status in ("4XX", "5XX", 422)},

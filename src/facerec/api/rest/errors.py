@@ -187,6 +187,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 def _answer(row: RestError, message: str, **more: Any) -> JSONResponse:
+    current_request().error = row.code
     body = {
         "code": row.code,
         "message": message,

@@ -61,16 +61,24 @@ def check(
         return
     if route in ABOUT_NONE and needed is not Scope.ADMIN:
         return
-    about = parameters.get("collection_id", parameters.get("album_id"))
-    if any(route == first or route.startswith(f"{first}/") for first in REGISTRY):
-        about = registry
-    if about is None or not caller.reaches(str(about)):
+    collection = about(route, parameters, registry=registry)
+    if collection is None or not caller.reaches(collection):
         raise AccessDenied("The key is for other collections.")
+
+
+def about(route: str, parameters: Mapping[str, object], *, registry: str) -> str | None:
+    """The collection that a request names by its path; None for none, or several."""
+    if any(route == first or route.startswith(f"{first}/") for first in REGISTRY):
+        return registry
+    found = parameters.get("collection_id", parameters.get("album_id"))
+    return None if found is None else str(found)
 
 
 def check_collection(name: str, needed: Scope) -> None:
     """Raise AccessDenied unless whoever sends the request at work may do this to a collection."""
-    caller = current_request().caller or ANYBODY
+    request = current_request()
+    request.collection = name
+    caller = request.caller or ANYBODY
     _check_scope(caller, needed)
     if not caller.reaches(name):
         raise AccessDenied("The key is for other collections.")

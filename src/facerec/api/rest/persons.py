@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
@@ -33,6 +33,7 @@ from facerec.api.rest.person_models import (
     VerifyRequest,
 )
 from facerec.domain import ImageReference
+from facerec.observability import current_request
 from facerec.services.registry.service import RegistryService
 
 REGISTER_FORM = form_of(("person_id", "images"), person_id=TEXT, images=FILES, metadata=OBJECT, review=REVIEW)
@@ -53,6 +54,7 @@ def persons_router(registry: RegistryService) -> APIRouter:
         Where none is, the answer is an error that lists the pictures. The same pictures sent once more get
         the same answer (200).
         """
+        _note([body.person_id])
         enrolment = registry.register(
             body.person_id, _images(body.images), metadata=body.metadata, review=body.review
         )
@@ -72,6 +74,7 @@ def persons_router(registry: RegistryService) -> APIRouter:
             threshold=body.threshold,
             review=body.review,
         )
+        _note([body.person_id, found.person_id])
         return IdentificationModel.of(found)
 
     @router.post("/identify", openapi_extra=IDENTIFY_FORM)
@@ -80,6 +83,7 @@ def persons_router(registry: RegistryService) -> APIRouter:
         found = registry.identify(
             image_of(body.image, "image"), threshold=body.threshold, limit=body.max_faces
         )
+        _note(one.person_id for one in found)
         return IdentifyResponse(faces=[IdentificationModel.of(one) for one in found])
 
     @router.get("/persons")
@@ -120,6 +124,11 @@ def persons_router(registry: RegistryService) -> APIRouter:
         registry.delete(person_id)
 
     return router
+
+
+def _note(person_ids: Iterable[str | None]) -> None:
+    """Tell the audit log whom a search was about."""
+    current_request().people.extend(each for each in person_ids if each is not None)
 
 
 def _images(encoded: Sequence[str]) -> list[ImageReference]:

@@ -14,6 +14,7 @@ from facerec.api.rest.person_models import (
     OpenRegistrationRequest,
     RegistrationModel,
 )
+from facerec.observability import current_request
 from facerec.services.registry.sessions import RegistrationSessions
 
 SessionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -26,6 +27,7 @@ def registrations_router(sessions: RegistrationSessions) -> APIRouter:
     @router.post("", status_code=status.HTTP_201_CREATED)
     def open_session(body: OpenRegistrationRequest) -> RegistrationModel:
         """Open a session. It ends some minutes after its last frame."""
+        current_request().people.append(body.person_id)
         session = sessions.open(body.person_id, adds=body.add, metadata=body.metadata, review=body.review)
         return RegistrationModel.of(session)
 
@@ -45,7 +47,10 @@ def registrations_router(sessions: RegistrationSessions) -> APIRouter:
     @router.post("/{session_id}/commit")
     def commit(session_id: SessionId) -> EnrolmentModel:
         """Enrol the person from the frames that were taken."""
-        return EnrolmentModel.of(sessions.commit(session_id))
+        enrolment = sessions.commit(session_id)
+        if enrolment.person is not None:
+            current_request().people.append(enrolment.person.person_id)
+        return EnrolmentModel.of(enrolment)
 
     @router.delete("/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
     def cancel(session_id: SessionId) -> None:
