@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -129,7 +130,7 @@ def prune(connection: sa.Connection, before: float) -> int:
     return removed
 
 
-def _entries(connection: sa.Connection, chain: str) -> Iterator[sa.Row[tuple[str, int, float, str, str]]]:
+def _entries(connection: sa.Connection, chain: str) -> Iterator[Any]:
     """The entries of a chain in their order."""
     entry, after = audit_entries.c, 0
     columns = (entry.chain, entry.number, entry.at, entry.content, entry.digest)
