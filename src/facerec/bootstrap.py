@@ -234,14 +234,17 @@ def open_service(
 
 def open_worker(service: Service, threads: int) -> Worker:
     """A worker that does the jobs of an opened service; threads: jobs at work at once."""
-    settings = service.settings
-    policy = WorkerPolicy(
+    return Worker(service.jobs, handlers(service), worker_policy(service.settings, threads))
+
+
+def worker_policy(settings: Settings, threads: int) -> WorkerPolicy:
+    """How a worker of the settings works, with so many jobs at once."""
+    return WorkerPolicy(
         threads=threads,
         batch=settings.job_batch,
         lease_seconds=settings.job_lease_seconds,
         attempts=settings.job_attempts,
     )
-    return Worker(service.jobs, handlers(service), policy)
 
 
 @contextlib.contextmanager

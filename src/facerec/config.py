@@ -555,6 +555,13 @@ class Settings(BaseSettings):
         description="Most jobs that a worker leases at once.",
     )
 
+    ray_actor_cpus: int = Field(
+        2,
+        ge=1,
+        validation_alias="FACEREC_RAY_ACTOR_CPUS",
+        description="Processors of each actor of `facerec worker --ray`, which holds the models once; there "
+        "are as many actors as the cluster has processors for.",
+    )
     spot_notice: str = Field(
         "auto",
         pattern=r"^(auto|off|https?://.+)$",

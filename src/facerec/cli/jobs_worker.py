@@ -19,6 +19,7 @@ import typer
 
 from facerec.bootstrap import open_service, open_worker
 from facerec.cli.output import note, one_line_errors
+from facerec.cli.ray_worker import drive
 from facerec.cli.supervisor import order
 from facerec.cli.worker import read_order
 from facerec.config import Settings, read_settings
@@ -41,10 +42,23 @@ def worker(
         int | None,
         typer.Option(min=1, max=64, help="Processes that work; default: FACEREC_WORKER_PROCESSES, 1."),
     ] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Spread the work over a Ray cluster.")] = False,
+    address: Annotated[
+        str | None,
+        typer.Argument(help="With --ray, where the cluster is: HOST:PORT, auto; default: one made here."),
+    ] = None,
 ) -> None:
     """Do jobs (albums, imports, S3 events) until told to stop (SIGTERM, Ctrl+C; a second time: at once)."""
+    if (address is not None and not ray) or (ray and processes is not None):
+        raise typer.BadParameter("an address goes with --ray, and --processes without it")
     overrides = {} if processes is None else {"worker_processes": processes}
     settings = read_settings(**overrides)
+    if ray:
+        configure_logging(settings.log_level)
+        stopping = threading.Event()
+        with _signals(stopping, lambda: os._exit(1)), _spot(settings, stopping):
+            drive(settings, address, per_processor=THREADS_PER_PROCESSOR, stopping=stopping)
+        return
     if settings.worker_processes == 1:
         _work(settings, process="", stopping=threading.Event())
         return

@@ -47,6 +47,10 @@ class Interrupted(Exception):
     """What a handler raises (`JobControl.check`) to leave its job to another worker, as if not begun."""
 
 
+class HandlerFailed(Exception):
+    """A job was not done for no fault that is known; its text is for people."""
+
+
 class JobControl:
     """What a handler is told while it works; its job's lease is prolonged for it meanwhile."""
 
@@ -98,6 +102,8 @@ def judge(error: BaseException | None, attempt: int, attempts: int) -> tuple[Fat
         reason = error.message
         if not isinstance(error, PASSING):
             return Fate.SET_ASIDE, reason
+    elif isinstance(error, HandlerFailed):
+        reason = str(error)
     else:
         reason = f"A defect of the service: {type(error).__name__}."
     if attempt >= attempts:

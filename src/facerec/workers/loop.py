@@ -20,6 +20,7 @@ from facerec.jobs.base import Job, JobQueue
 from facerec.workers.handling import (
     OUTAGES,
     Fate,
+    HandlerFailed,
     Handlers,
     JobControl,
     judge,
@@ -84,10 +85,19 @@ class Tally:
 class Worker:
     """Does the jobs of a queue until it is told to stop."""
 
-    def __init__(self, queue: JobQueue, handlers: Handlers, policy: WorkerPolicy) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        handlers: Handlers,
+        policy: WorkerPolicy,
+        *,
+        capacity: Callable[[], int] | None = None,
+    ) -> None:
+        """capacity: jobs at work at once, where that changes; `policy.threads` at most."""
         self._queue = queue
         self._handlers = handlers
         self._policy = policy
+        self._capacity = capacity or (lambda: policy.threads)
         self._held: set[_Held] = set()
         self._lock = threading.Lock()
         self._finished: SimpleQueue[_Held] = SimpleQueue()
@@ -132,7 +142,7 @@ class Worker:
 
     def _lease(self) -> list[Job]:
         """Jobs to begin; none while enough are held, or the queue had none a moment ago."""
-        if len(self._held) > self._policy.threads or time.monotonic() < self._asks_at:
+        if len(self._held) > self._capacity() or time.monotonic() < self._asks_at:
             return []
         try:
             leased = self._queue.lease(
@@ -189,7 +199,8 @@ class Worker:
     def _settle_failed(self, held: _Held, error: BaseException) -> None:
         job = held.job
         fate, reason = judge(error, job.attempt, self._policy.attempts)
-        if not isinstance(error, FacerecError) and fate is not Fate.RELEASE:
+        known = isinstance(error, FacerecError | HandlerFailed)
+        if not known and fate is not Fate.RELEASE:
             _log.error("a job %s was not done (attempt %d)", job.kind, job.attempt, exc_info=error)
         elif reason:
             _log.warning("a job %s was not done (attempt %d): %s", job.kind, job.attempt, reason)

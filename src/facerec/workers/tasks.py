@@ -24,6 +24,10 @@ class Service(Protocol):
         """Jobs of albums and imports."""
 
 
+KINDS = (INDEX_IMAGE_JOB, IMAGE_JOB, LISTING_JOB)
+"""All kinds that there are handlers for."""
+
+
 def handlers(service: Service) -> Handlers:
     """The handlers of an opened service, by kinds of jobs."""
     return {
