@@ -11,10 +11,11 @@ from functools import partial
 
 from facerec.config import MEBIBYTE, Settings
 from facerec.db import Database
-from facerec.domain import Collection
+from facerec.domain import Collection, LivenessPolicy
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
 from facerec.engine.video.container import VideoLimits
+from facerec.errors import ConfigurationError
 from facerec.images.loader import open_sources
 from facerec.images.videos import VideoSource, open_video_source
 from facerec.jobs.base import JobQueue
@@ -37,6 +38,7 @@ from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
 from facerec.services.image_jobs import ImageJobs, S3EventRules
 from facerec.services.keys import KeyService
+from facerec.services.liveness import LivenessRule
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule
@@ -143,6 +145,12 @@ def open_service(
         if engine is None:
             engine = _open_engine(settings)
             stack.callback(engine.close)
+        if settings.liveness is LivenessPolicy.REQUIRE and not engine.judges_liveness:
+            raise ConfigurationError(
+                "FACEREC_LIVENESS=require takes a model pack with liveness networks, and "
+                f"{engine.contract.pack} has none: add [[liveness]] to its pack.toml (docs/liveness.md), or "
+                "set report or off"
+            )
         forgetful: list[RememberingEngine] = []
         if settings.result_cache_mib:
             engine = RememberingEngine(
@@ -368,6 +376,7 @@ def registry_policy(settings: Settings) -> RegistryPolicy:
         review=settings.enrolment_review,
         rule=Rule(settings.similarity_threshold, settings.registry_margin),
         max_images=settings.max_images_per_registration,
+        liveness=LivenessRule(settings.liveness, settings.liveness_threshold),
     )
 
 

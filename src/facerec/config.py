@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from facerec.access import RateLimit, Scope, parse_rate
-from facerec.domain import FOREVER, Review
+from facerec.domain import FOREVER, LivenessPolicy, Review
 from facerec.errors import ConfigurationError
 
 MEBIBYTE = 1024 * 1024
@@ -357,6 +357,20 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_REGISTRY_MARGIN",
         description="Least lead, as a difference of cosines, that the most similar person has over the next "
         "one: with less the answer is unknown.",
+    )
+    liveness: LivenessPolicy = Field(
+        LivenessPolicy.OFF,
+        validation_alias="FACEREC_LIVENESS",
+        description="Whether the registry looks for prints and screens where a face should be: off, report "
+        "(a score in the answer) or require (faces below the threshold are refused). It takes a model pack "
+        "with liveness networks (docs/liveness.md).",
+    )
+    liveness_threshold: float = Field(
+        50.0,
+        ge=0,
+        le=100,
+        validation_alias="FACEREC_LIVENESS_THRESHOLD",
+        description="Least score of a face that is taken for live.",
     )
     max_images_per_registration: int = Field(
         10,

@@ -69,6 +69,16 @@ class Review(StrEnum):
     STRICT = "strict"
 
 
+class LivenessPolicy(StrEnum):
+    """What the registry does about faces that may be prints or screens."""
+
+    OFF = "off"
+    REPORT = "report"
+    """The score is a part of the answer."""
+    REQUIRE = "require"
+    """A face below the threshold is refused, too."""
+
+
 class Fault(StrEnum):
     """What is wrong with a picture that a person is to be enrolled from."""
 

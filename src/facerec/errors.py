@@ -7,6 +7,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── NoFaceInImage         an operation that needs a face got an image without one
     │   ├── MultipleFaces         an operation on one face got an image with several
     │   ├── PoorQuality           a picture that nobody should be known by
+    │   ├── NotLive               a print or a screen where a live face is required
     │   ├── ImagesDisagree        pictures of one enrolment that do not show one person
     │   ├── FaceNotInCollection   a face id that the collection does not hold
     │   └── ModelMismatch         vectors of two embedding contracts would meet
@@ -82,6 +83,10 @@ class MultipleFaces(InvalidParameter):
 
 class PoorQuality(InvalidParameter):
     """The picture of the face is not good enough to know somebody by."""
+
+
+class NotLive(InvalidParameter):
+    """The picture seems to show a print or a screen: show the face itself to the camera, in even light."""
 
 
 class ImagesDisagree(InvalidParameter):

@@ -192,6 +192,8 @@ class Engine(Protocol):
     calibration: Calibration
     attributes: frozenset[str]
     """Field names of `Attributes` that this engine can fill."""
+    judges_liveness: bool
+    """Whether `liveness` knows anything."""
 
     def decode(self, data: bytes) -> Picture:
         """Decode an image within the limits, upright."""

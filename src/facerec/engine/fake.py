@@ -195,6 +195,7 @@ class FakeEngine:
     """
 
     attributes: frozenset[str] = frozenset({"age_range", "gender"})
+    judges_liveness: bool = True
 
     def __init__(
         self, *, model_version: str = "1.0", max_pixels: int = 100_000_000, max_faces: int = 100

@@ -126,6 +126,7 @@ class PackEngine:
         self.calibration: Calibration = parts.calibration
         provided = [model.provides for model in parts.attribute_models]
         self.attributes: frozenset[str] = frozenset().union(*provided)
+        self.judges_liveness: bool = parts.liveness_model is not None
         self._parts = parts
         self._limits = limits
         self._slots = threading.BoundedSemaphore(limits.workers)

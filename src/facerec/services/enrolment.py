@@ -13,6 +13,7 @@ from facerec.domain import BoundingBox, DetectedFace, Fault, Portrait, Quantized
 from facerec.engine.base import Engine, FoundFace, Picture
 from facerec.engine.image_ids import image_id_of
 from facerec.errors import MultipleFaces, NoFaceInImage, PoorQuality
+from facerec.services.liveness import LivenessRule
 from facerec.services.selection import by_size
 from facerec.vectors.quantization import quantize_batch
 
@@ -57,6 +58,8 @@ class Candidate:
     face: DetectedFace
     judgement: Judgement
     embedding: QuantizedEmbedding
+    liveness: float | None = None
+    """How surely the face is live, 0..100; None where it was not asked for, or is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,15 +232,22 @@ def see(engine: Engine, data: bytes, review: Review) -> tuple[Picture, FoundFace
     return picture, choose_face(engine.detect(picture), review)
 
 
-def look(engine: Engine, data: bytes, review: Review) -> Candidate:
-    """The face that is meant in an image, judged and embedded; whether it is good enough is not decided.
+def look(engine: Engine, data: bytes, review: Review, liveness: LivenessRule | None = None) -> Candidate:
+    """The face that is meant in an image, judged and embedded; whether it is good enough is not decided, nor
+    whether it is live enough.
 
     Raises as `see` does.
     """
     picture, found = see(engine, data, review)
     (portrait,) = engine.examine(picture, [found])
     (embedding,) = quantize_batch(engine.embed(picture, [found]))
-    return Candidate(image_id_of(data), found.face, judge(found.face, portrait, picture, review), embedding)
+    return Candidate(
+        image_id_of(data),
+        found.face,
+        judge(found.face, portrait, picture, review),
+        embedding,
+        liveness.score(engine, picture, found) if liveness else None,
+    )
 
 
 def _rivals(other: BoundingBox, largest: BoundingBox) -> bool:

@@ -61,6 +61,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.NoFaceInImage: WireError("InvalidParameterException", 400),
         errors.MultipleFaces: WireError("InvalidParameterException", 400),
         errors.PoorQuality: WireError("InvalidParameterException", 400),
+        errors.NotLive: WireError("InvalidParameterException", 400),
         errors.ImagesDisagree: WireError("InvalidParameterException", 400),
         errors.FaceNotInCollection: WireError("InvalidParameterException", 400),
         errors.ModelMismatch: WireError("InvalidParameterException", 400),

@@ -46,6 +46,7 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.NoFaceInImage: RestError("FaceNotDetected", 422, "Send a picture that shows the face."),
         errors.MultipleFaces: RestError("MultipleFaces", 422, "Show one person alone."),
         errors.PoorQuality: RestError("PoorQuality", 422, "Take the picture anew, as the message says."),
+        errors.NotLive: RestError("NotLive", 422, "Show the face itself, not a picture of it."),
         errors.ImagesDisagree: RestError("ImagesDisagree", 422, "Send pictures of one person."),
         errors.FaceNotInCollection: RestError("FaceNotFound", 404, "List the faces to see which there are."),
         errors.ModelMismatch: RestError("ModelError", 409, MODEL),

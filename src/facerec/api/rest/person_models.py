@@ -10,11 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StrictBool, StringCon
 from facerec.api.rest.errors import Refused, code_of
 from facerec.domain import DetectedFace, Fault, Review
 from facerec.errors import FacerecError, PoorQuality
+from facerec.services.enrolment import Candidate
 from facerec.services.registry.guidance import TEXTS, Hint
 from facerec.services.registry.sessions import FrameFeedback, Registration
 from facerec.services.registry.values import Enrolment, Identification, ImageResult, Person, Unknown
 
 PersonId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.\-:]{1,128}$")]
+Liveness = Annotated[
+    float | None,
+    Field(
+        description="How surely the face is live and no print or screen, 0 to 100; null where "
+        "FACEREC_LIVENESS is off, or the model pack can not tell.",
+        examples=[98.2],
+    ),
+]
 Threshold = Annotated[
     float,
     Strict(),
@@ -145,6 +154,7 @@ class ImageModel(BaseModel):
     code: str | None = Field(description="Why it was not taken; null where it was.", examples=["PoorQuality"])
     message: str | None
     findings: list[FindingModel]
+    liveness: Liveness
     other_person_id: str | None = Field(description="Whose face it is, with the code AlreadyEnrolled.")
 
     @classmethod
@@ -159,6 +169,7 @@ class ImageModel(BaseModel):
             code=code_of(result.refusal),
             message=None if result.refusal is None else str(result.refusal),
             findings=_findings(result),
+            liveness=_liveness(result.candidate),
             other_person_id=result.other_person,
         )
 
@@ -221,6 +232,7 @@ class IdentificationModel(BaseModel):
     margin: float | None = Field(description="Lead over the next person, in cosine; null: no other is near.")
     threshold: float = Field(description="Least similarity that was asked for.", examples=[97.2])
     reason: Unknown | None = Field(description="Why it is nobody; null with a match.")
+    liveness: Liveness
     face: FaceModel
 
     @classmethod
@@ -235,6 +247,7 @@ class IdentificationModel(BaseModel):
             margin=found.margin,
             threshold=found.threshold,
             reason=found.unknown,
+            liveness=_rounded(found.liveness),
             face=FaceModel.of(found.face),
         )
 
@@ -279,6 +292,7 @@ class FrameModel(BaseModel):
     message: str | None
     findings: list[FindingModel]
     quality: float | None
+    liveness: Liveness
     similarity: float | None = Field(description="To the nearest frame before, 0 to 100; null for the first.")
     hints: list[HintModel]
     session: RegistrationModel
@@ -293,6 +307,7 @@ class FrameModel(BaseModel):
             message=None if feedback.refusal is None else str(feedback.refusal),
             findings=_findings(result),
             quality=None if feedback.candidate is None else round(feedback.candidate.judgement.quality, 1),
+            liveness=_liveness(feedback.candidate),
             similarity=feedback.similarity,
             hints=[HintModel(hint=hint, text=TEXTS[hint]) for hint in feedback.hints],
             session=RegistrationModel.of(feedback.session),
@@ -313,6 +328,14 @@ def _findings(result: ImageResult) -> list[FindingModel]:
         FindingModel(fault=one.fault, value=one.value, bar=one.bar, advice=one.advice)
         for one in result.findings
     ]
+
+
+def _liveness(candidate: Candidate | None) -> float | None:
+    return None if candidate is None else _rounded(candidate.liveness)
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 1)
 
 
 def _moment(seconds: float | None) -> datetime | None:

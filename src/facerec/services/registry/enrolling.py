@@ -53,7 +53,7 @@ for that person when it is verified."""
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """An image that was looked at: the face that was found, or why there is none."""
+    """An image that was looked at: the face that was found, and why there is none or it may not be used."""
 
     candidate: Candidate | None
     error: FacerecError | None = None
@@ -295,5 +295,5 @@ def _check(change: Change, user: User | None) -> None:
 def _judge(place: int, look: Look) -> ImageResult:
     """What becomes of an image by itself."""
     if look.candidate is None or look.error is not None:
-        return ImageResult(place, look.error or PoorQuality())
+        return ImageResult(place, look.error or PoorQuality(), look.candidate)
     return ImageResult(place, look.candidate.judgement.refusal, look.candidate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from facerec.db import Database
 from facerec.domain import BoundingBox, Collection, ImageReference, Page, QuantizedEmbedding, Review
@@ -32,6 +32,7 @@ from facerec.services.access import newest, open_collection, settled
 from facerec.services.aggregates import mirror_user
 from facerec.services.engines import Engines
 from facerec.services.enrolment import judge, look, see
+from facerec.services.liveness import LivenessRule
 from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.enrolling import Change, Enroller, Look
@@ -64,6 +65,7 @@ class RegistryPolicy:
     rule: Rule
     max_images: int
     """Most images of an enrolment."""
+    liveness: LivenessRule = field(default_factory=LivenessRule)
 
 
 class RegistryService:
@@ -191,7 +193,7 @@ class RegistryService:
         """Who the face of an image is, or whether it is that of one person; nobody is an answer.
 
         threshold: as SIMILARITY_THRESHOLD, in its place. The picture itself is judged by STRICT alone. Raises
-        NoFaceInImage, MultipleFaces, PoorQuality, PersonNotFound, the errors of images and engine,
+        NoFaceInImage, MultipleFaces, PoorQuality, NotLive, PersonNotFound, the errors of images and engine,
         StorageError.
         """
         strictness = review or self.policy.review
@@ -205,7 +207,11 @@ class RegistryService:
                 refusal = judge(found.face, portrait, picture, strictness).refusal
                 if refusal is not None:
                     raise refusal
-            return self._whose(target, engine, picture, [found], person_id, threshold)[0]
+            liveness = self.policy.liveness.score(engine, picture, found)
+            if (not_live := self.policy.liveness.refusal(liveness)) is not None:
+                raise not_live
+            (answer,) = self._whose(target, engine, picture, [found], person_id, threshold)
+            return replace(answer, liveness=liveness)
 
         return settled(work)
 
@@ -280,9 +286,10 @@ class RegistryService:
 
     def _look(self, engine: Engine, image: ImageReference, review: Review) -> Look:
         try:
-            return Look(look(engine, self._images.load(image), review))
+            candidate = look(engine, self._images.load(image), review, self.policy.liveness)
         except ONE_IMAGES_ERRORS as error:
             return Look(None, error)
+        return Look(candidate, self.policy.liveness.refusal(candidate.liveness))
 
     def _whose(
         self,

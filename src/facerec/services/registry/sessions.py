@@ -157,8 +157,8 @@ class RegistrationSessions:
         self._refuse_other_model(session)
         look = self._registry.look(image, session.review)
         candidate = look.candidate
-        if candidate is None:
-            return FrameFeedback(session, look.error, None, None, (_hint_of(look.error),))
+        if candidate is None or look.error is not None:
+            return FrameFeedback(session, look.error, candidate, None, (_hint_of(look.error),))
         if candidate.judgement.refusal is not None:
             hints = remedies(candidate.face, candidate.judgement.findings)
             return FrameFeedback(session, candidate.judgement.refusal, candidate, None, hints)
@@ -240,7 +240,7 @@ class RegistrationSessions:
 
 
 def _hint_of(error: FacerecError | None) -> Hint:
-    """What to do after a frame in which no face could be chosen."""
+    """What to do after a frame in which no face could be chosen, or none that is live."""
     if isinstance(error, MultipleFaces):
         return Hint.ONE_PERSON_ALONE
     return Hint.INTO_THE_FRAME if isinstance(error, NoFaceInImage) else Hint.TRY_AGAIN
@@ -271,6 +271,7 @@ def _encode_frame(frame: Candidate) -> dict[str, Any]:
         "pose": asdict(face.pose),
         "looks": asdict(face.quality),
         "quality": frame.judgement.quality,
+        "liveness": frame.liveness,
         "scale": frame.embedding.scale,
         "codes": base64.b64encode(frame.embedding.codes).decode(),
     }
@@ -307,4 +308,5 @@ def _decode_frame(values: Mapping[str, Any]) -> Candidate:
         ),
         judgement=Judgement((), values["quality"]),
         embedding=QuantizedEmbedding(codes=base64.b64decode(values["codes"]), scale=values["scale"]),
+        liveness=values.get("liveness"),
     )

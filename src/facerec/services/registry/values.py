@@ -94,6 +94,8 @@ class Identification:
     """Lead over the next person as a difference of cosines; None where no other is within reach."""
     unknown: Unknown | None = None
     """Why it is nobody's."""
+    liveness: float | None = None
+    """How surely the face is live, 0..100; None where it was not asked for, or is not known."""
 
 
 def encode_metadata(metadata: Metadata) -> str | None:
