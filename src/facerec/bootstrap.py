@@ -38,7 +38,7 @@ from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
 from facerec.services.image_jobs import ImageJobs, S3EventRules
 from facerec.services.keys import KeyService
-from facerec.services.liveness import LivenessRule
+from facerec.services.liveness.passive import LivenessRule
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule

@@ -154,6 +154,7 @@ def _engine(settings: Settings, image: Path | None, faults: list[str]) -> dict[s
         facts["model pack"] = f"{engine.contract.pack} (face model {engine.contract.model_version})"
         facts["embedding"] = f"{engine.contract.dimension} numbers, contract {engine.contract.id[:16]}"
         facts["attributes"] = ", ".join(sorted(engine.attributes)) or "none"
+        facts["liveness"] = "yes" if engine.judges_liveness else "no networks (facerec packs add minifasnet)"
         for role, choice in networks.choices.items():
             facts[role] = f"{choice.network} in {choice.precision} ({choice.reason})"
         facts["opened in"] = f"{time.perf_counter() - began:.2f} s"

@@ -13,6 +13,7 @@ from facerec.cli.drawing import PALETTE, Mark, mark_faces, save
 from facerec.cli.output import AsJson, print_json, print_table, say
 from facerec.config import read_settings
 from facerec.domain import DetectedFace, LocalImage
+from facerec.errors import PackError
 
 Image = Annotated[Path, typer.Argument(help="A picture file.")]
 
@@ -22,6 +23,9 @@ def detect(
     draw: Annotated[
         Path | None, typer.Option(help="Write the picture with the faces marked to this file.")
     ] = None,
+    liveness: Annotated[
+        bool, typer.Option("--liveness", help="Say how surely each face is a live one, 0 to 100.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the faces of a picture: box, confidence, landmarks, pose, quality, and what the pack says of
@@ -29,15 +33,24 @@ def detect(
     """
     with open_service(read_settings()) as service:
         faces = service.analysis.detect(LocalImage(image), service.engine.attributes)
+        scores = service.analysis.liveness(LocalImage(image)) if liveness else []
+        if scores is None:
+            pack = service.engine.contract.pack
+            raise PackError(f"the pack {pack} has no liveness networks: facerec packs add minifasnet")
         if draw is not None:
             _draw(service, image, faces, draw)
     if as_json:
-        print_json({"FaceDetails": [face_detail(face) for face in faces]})
+        details = [face_detail(face) for face in faces]
+        if liveness:
+            details = [one | {"Liveness": score} for one, score in zip(details, scores, strict=True)]
+        print_json({"FaceDetails": details})
         return
     if not faces:
         say(f"{image}: no face.")
     else:
         rows = [_row(number, face) for number, face in enumerate(faces, 1)]
+        if liveness:
+            rows = [(*row, score) for row, score in zip(rows, scores, strict=True)]
         columns = (
             "face",
             "confidence",
@@ -46,6 +59,7 @@ def detect(
             "bright",
             "sharp",
             "looks like",
+            *(["liveness"] if liveness else []),
         )
         print_table(columns, rows, title=f"{image}: {len(faces)} face{'s' if len(faces) > 1 else ''}")
     if draw is not None:

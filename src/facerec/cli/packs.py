@@ -13,14 +13,16 @@ from facerec.cli.output import AsJson, downloading, note, print_json, print_tabl
 from facerec.cli.quantize import quantize
 from facerec.config import Settings, read_settings
 from facerec.engine.packs import dlib
-from facerec.engine.packs.install import MANIFEST, PackStore, verify_folder
-from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS, KnownPack, known_pack, manifest_text
+from facerec.engine.packs.additions import KNOWN_ADDITIONS, known_addition
+from facerec.engine.packs.install import MANIFEST, Known, PackStore, verify_folder
+from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS, known_pack, manifest_text
 from facerec.errors import NotFound, PackError
 
 packs_app = typer.Typer(no_args_is_help=True, help="Pull, verify, quantise and remove model packs.")
 packs_app.command()(quantize)
 
 PackName = Annotated[str, typer.Argument(help="A name of `facerec packs list`.")]
+AcceptLicense = Annotated[bool, typer.Option("--accept-license", help="Accept the licence of the weights.")]
 PackOrFolder = Annotated[str, typer.Argument(help="A name of `facerec packs list`, or a pack's folder.")]
 
 BUILT_IN_SUMMARY = "MMOD detector, ResNet of dlib: installed with pip, free for every use (CC0)"
@@ -44,6 +46,16 @@ def list_packs(as_json: AsJson = False) -> None:
             pack.summary,
         )
         for pack in KNOWN_PACKS
+    ]
+    rows += [
+        (
+            addition.name,
+            "to add",
+            addition.download_size,
+            addition.licence.commercial_use,
+            f"{addition.summary} (facerec packs add)",
+        )
+        for addition in KNOWN_ADDITIONS
     ]
     known = {row[0] for row in rows}
     rows += [(name, "installed", None, None, "a folder of yours") for name in installed if name not in known]
@@ -72,9 +84,7 @@ def list_packs(as_json: AsJson = False) -> None:
 @packs_app.command()
 def pull(
     name: PackName,
-    accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="Accept the licence of the weights.")
-    ] = False,
+    accept_license: AcceptLicense = False,
     source: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +110,32 @@ def pull(
         print_json({"Name": pack.name, "Folder": str(folder), "Licence": pack.licence.name})
     else:
         say(f"{pack.name} is in {folder}. Use it with MODEL_PATH={pack.name}.")
+
+
+@packs_app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What to add; `facerec packs list` names it.")],
+    to: Annotated[
+        str | None, typer.Option(help="Pack or folder that gets it; default: the one in use (MODEL_PATH).")
+    ] = None,
+    accept_license: AcceptLicense = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take the files from this folder; fetch nothing.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add liveness networks to a pack: each file checked against its pinned SHA-256."""
+    settings = read_settings()
+    addition = known_addition(name)
+    target = to or settings.model_path
+    folder = _folder(settings, target)
+    accepted = _accept(addition, told=accept_license)
+    with downloading(name) as progress:
+        _store(settings).add(addition, folder, accept_license=accepted, offline=source, progress=progress)
+    if as_json:
+        print_json({"Name": name, "Folder": str(folder), "Licence": addition.licence.name})
+    else:
+        say(f"{name} is in {folder}: the pack {target} judges liveness now.")
 
 
 @packs_app.command()
@@ -200,7 +236,7 @@ def _contract(folder: Path) -> str:
     return manifest.contract(int(dimension)).id
 
 
-def _accept(pack: KnownPack, *, told: bool) -> bool:
+def _accept(pack: Known, *, told: bool) -> bool:
     """Show the licence; where the command did not say that it is accepted, ask a person, if there is one."""
     use = "allowed" if pack.licence.commercial_use else "NOT allowed"
     note(f"{pack.name} ({pack.download_size / MEGABYTE:.0f} MB) comes under: {pack.licence.name}")

@@ -192,6 +192,8 @@ class Engine(Protocol):
     calibration: Calibration
     attributes: frozenset[str]
     """Field names of `Attributes` that this engine can fill."""
+    points: frozenset[str]
+    """Names of the points (`LandmarkType`) that this engine places when every attribute is asked for."""
     judges_liveness: bool
     """Whether `liveness` knows anything."""
 

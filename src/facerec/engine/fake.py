@@ -33,6 +33,7 @@ from facerec.domain import (
 from facerec.engine.base import Calibration, Floats, FoundFace, Picture, Pixels
 from facerec.engine.calibration import Knots
 from facerec.engine.decoding import decode
+from facerec.engine.pose import FACE, FIVE_POINTS
 from facerec.errors import FacerecError
 from facerec.observability import current_request
 
@@ -73,31 +74,55 @@ class FakeFace:
     spoofed: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """How the faces of a picture are turned, in degrees (-127..127) as `Pose` has them.
+
+    flat: their points lie in one plane, as those of a photograph that is turned, whatever the pose is said to
+    be. It is kept in two pixels, and lost in formats that are not lossless.
+    """
+
+    yaw: int = 0
+    pitch: int = 0
+    flat: bool = False
+
+
+STILL = Motion()
+MARK = (7, 9)
+"""What tells a picture that was drawn with a motion."""
+
+
 def draw(
     *identities: str | FakeFace,
     size: tuple[int, int] = (640, 480),
     variation: int = 0,
     dim: bool = False,
     encoding: str = "PNG",
+    motion: Motion = STILL,
+    share: float = 0.85,
 ) -> bytes:
     """An encoded image in which `FakeEngine` finds one face for each identity, in this order, largest first.
 
     size: width and height in pixels. variation: 0..65535, another picture of the same people (other bytes;
     the embeddings' cosine with other variations is above 0.9). dim: every face is too dark. encoding: a
-    format name of Pillow, lossless or of high quality. Raises ValueError when the faces do not fit
-    into the size.
+    format name of Pillow, lossless or of high quality. motion: of all faces. share: of the room
+    that there is, taken by the largest face's side. Raises ValueError when the faces do not fit into the
+    size.
     """
     width, height = size
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = GREY
     canvas[0, 0] = (variation & 255, variation >> 8, 0)
+    if motion != STILL:
+        canvas[0, 1] = (motion.yaw + 128, motion.pitch + 128, motion.flat)
+        canvas[0, 2] = (*MARK, 0)
     faces = [face if isinstance(face, FakeFace) else FakeFace(face, dim=dim) for face in identities]
     columns = max(1, math.ceil(math.sqrt(len(faces) * width / height)))
     rows = max(1, math.ceil(len(faces) / columns))
     room = min(width // columns, height // rows)
     for index, face in enumerate(faces):
-        share = 0.85 - 0.25 * index / len(faces)
-        side = SMALLEST if face.small else int(room * share)
+        part = share - 0.25 * index / len(faces)
+        side = SMALLEST if face.small else int(room * part)
         if side < SMALLEST:
             raise ValueError(f"{len(faces)} faces do not fit into {width}x{height} pixels")
         left = (index % columns) * (width // columns) + (room - side) // 2
@@ -195,6 +220,7 @@ class FakeEngine:
     """
 
     attributes: frozenset[str] = frozenset({"age_range", "gender"})
+    points: frozenset[str] = frozenset(FIVE_POINTS)
     judges_liveness: bool = True
 
     def __init__(
@@ -224,7 +250,9 @@ class FakeEngine:
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """The drawn faces, largest first; an image without one gives an empty list."""
         self._check()
-        return [_found(reading, picture, attributes) for reading in _read(picture.pixels)[: self._max_faces]]
+        motion = _motion(picture.pixels)
+        readings = _read(picture.pixels)[: self._max_faces]
+        return [_found(reading, picture, attributes, motion) for reading in readings]
 
     def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
         """Unit embeddings (N, 128) float32 of the given faces."""
@@ -276,11 +304,31 @@ def _readings(picture: Picture, faces: Sequence[FoundFace]) -> list[_Reading]:
     return readings
 
 
-def _found(reading: _Reading, picture: Picture, attributes: frozenset[str]) -> FoundFace:
+def _motion(pixels: Pixels) -> Motion:
+    """The motion that a picture was drawn with."""
+    if pixels.shape[1] < 3 or tuple(pixels[0, 2, :2].tolist()) != MARK:
+        return STILL
+    yaw, pitch, flat = pixels[0, 1].tolist()
+    return Motion(yaw=yaw - 128, pitch=pitch - 128, flat=bool(flat))
+
+
+def _places(motion: Motion) -> list[tuple[float, float]]:
+    """Where the five points lie on a face's square, in ratios of its side."""
+    if motion == STILL:
+        return [(x, y) for _, x, y in POINTS]
+    yaw, pitch = math.radians(motion.yaw), math.radians(motion.pitch)
+    x, y, z = (FACE * [1, 1, not motion.flat]).T * (0.4 / 63)
+    across = x * math.cos(yaw) + z * math.sin(yaw)
+    deep = z * math.cos(yaw) - x * math.sin(yaw)
+    down = y * math.cos(pitch) - deep * math.sin(pitch)
+    return list(zip((0.5 + across).tolist(), (0.55 + down).tolist(), strict=True))
+
+
+def _found(reading: _Reading, picture: Picture, attributes: frozenset[str], motion: Motion) -> FoundFace:
     """The engine's answer for one reading."""
     left, top, right, bottom = reading.box
     width, height = right - left, bottom - top
-    points = np.array([(left + x * width, top + y * height) for _, x, y in POINTS], np.float32)
+    points = np.array([(left + x * width, top + y * height) for x, y in _places(motion)], np.float32)
     seed = reading.identity[0]
     return FoundFace(
         face=DetectedFace(
@@ -295,7 +343,7 @@ def _found(reading: _Reading, picture: Picture, attributes: frozenset[str]) -> F
                 Landmark(name, float(x) / picture.width, float(y) / picture.height)
                 for (name, _, _), (x, y) in zip(POINTS, points, strict=True)
             ),
-            pose=Pose(roll=0.0, yaw=80.0 if reading.turned else 0.0, pitch=0.0),
+            pose=Pose(roll=0.0, yaw=80.0 if reading.turned else float(motion.yaw), pitch=float(motion.pitch)),
             quality=Quality(
                 brightness=2.0 if reading.dim else 70.0, sharpness=2.0 if reading.blurred else 85.0
             ),

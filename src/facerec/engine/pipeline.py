@@ -49,7 +49,7 @@ from facerec.engine.base import (
 )
 from facerec.engine.decoding import accepted_header, decode_pixels, decoded_bytes
 from facerec.engine.portrait import examine, uprightness
-from facerec.engine.pose import estimate_pose, name_points
+from facerec.engine.pose import estimate_pose, name_points, named_points
 from facerec.engine.quality import assess
 from facerec.engine.runtime.batching import Batcher
 from facerec.errors import FacerecError, Overloaded
@@ -126,6 +126,8 @@ class PackEngine:
         self.calibration: Calibration = parts.calibration
         provided = [model.provides for model in parts.attribute_models]
         self.attributes: frozenset[str] = frozenset().union(*provided)
+        dense = parts.dense_landmarker
+        self.points: frozenset[str] = named_points(parts.layout).union(dense.names if dense else ())
         self.judges_liveness: bool = parts.liveness_model is not None
         self._parts = parts
         self._limits = limits

@@ -116,6 +116,15 @@ def _from_eye_corners(points: Matrix) -> tuple[float, float, float]:
     return roll, yaw, pitch
 
 
+FIVE_POINTS = ("eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight")
+"""Names of the points of layout FIVE, in its order."""
+
+
+def named_points(layout: LandmarkLayout) -> frozenset[str]:
+    """The names that `name_points` gives to landmarks of a layout."""
+    return frozenset(point.type for point in name_points(np.zeros((5, 2), np.float32), layout, 1, 1))
+
+
 def name_points(landmarks: Floats, layout: LandmarkLayout, width: int, height: int) -> tuple[Landmark, ...]:
     """Rekognition's names for landmarks (5, 2) in pixels, as ratios of the picture's width and height.
 
@@ -124,7 +133,7 @@ def name_points(landmarks: Floats, layout: LandmarkLayout, width: int, height: i
     """
     x = np.asarray(landmarks, np.float64) / (width, height)
     if layout is LandmarkLayout.FIVE:
-        named = dict(zip(("eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight"), x, strict=True))
+        named = dict(zip(FIVE_POINTS, x, strict=True))
     else:
         # dlib names a person's own sides and goes from the image's right: outer, inner corner, then the
         # other eye.

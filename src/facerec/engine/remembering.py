@@ -139,6 +139,7 @@ class RememberingEngine:
         self.contract: EmbeddingContract = engine.contract
         self.calibration: Calibration = engine.calibration
         self.attributes: frozenset[str] = engine.attributes
+        self.points: frozenset[str] = engine.points
         self.judges_liveness: bool = engine.judges_liveness
         self._engine = engine
         self._max_bytes = max_bytes

@@ -67,6 +67,15 @@ class AnalysisService:
         pairs = tuple((face.face, vector) for face, vector in zip(found, vectors, strict=True))
         return EmbeddedFaces(self._engine.contract, pairs)
 
+    def liveness(self, image: ImageReference) -> list[float] | None:
+        """How surely each face of an image is live, 0..100, in the order of `detect`; None where the pack
+        has no such networks.
+
+        Raises the errors of images and engine.
+        """
+        picture = self._engine.decode(self._images.load(image))
+        return self._engine.liveness(picture, by_size(self._engine.detect(picture)))
+
     def compare(
         self,
         source: ImageReference,

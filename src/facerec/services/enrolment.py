@@ -13,7 +13,7 @@ from facerec.domain import BoundingBox, DetectedFace, Fault, Portrait, Quantized
 from facerec.engine.base import Engine, FoundFace, Picture
 from facerec.engine.image_ids import image_id_of
 from facerec.errors import MultipleFaces, NoFaceInImage, PoorQuality
-from facerec.services.liveness import LivenessRule
+from facerec.services.liveness.passive import LivenessRule
 from facerec.services.selection import by_size
 from facerec.vectors.quantization import quantize_batch
 

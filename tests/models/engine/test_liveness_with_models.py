@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from facerec.cli import main
 from facerec.config import read_settings
 from facerec.engine.base import Engine
 from facerec.engine.packs.loading import open_engine
@@ -42,3 +45,29 @@ def test_a_pack_without_the_networks_says_nothing(scrfd_pack: Path, shared: Path
         assert engine.liveness(picture, engine.detect(picture)) is None
     finally:
         engine.close()
+
+
+def test_the_command_line_shows_it(
+    liveness_pack: Path,
+    scrfd_pack: Path,
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FACEREC_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("MODEL_PATH", str(liveness_pack))
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["facerec", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main()
+        captured = capsys.readouterr()
+        return captured.out or captured.err
+
+    command = ("detect", "--liveness", "--json", str(shared / "data" / "spoof" / "spoof_1.jpg"))
+    (face,) = json.loads(run(*command))["FaceDetails"][:1]
+    assert face["Liveness"] == pytest.approx(29, abs=15)
+    monkeypatch.setenv("MODEL_PATH", str(scrfd_pack))
+    assert "packs add minifasnet" in run(*command)

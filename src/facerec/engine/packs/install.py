@@ -16,6 +16,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from facerec.engine.packs import additions
+from facerec.engine.packs.additions import KnownAddition, addition_text
 from facerec.engine.packs.download import BLOCK, Downloader, Progress, sha256_of
 from facerec.engine.packs.registry import KnownPack, PinnedFile, Source, manifest_text
 from facerec.errors import DownloadFailed, LicenseNotAccepted, NotFound, PackError
@@ -24,6 +26,8 @@ MANIFEST = "pack.toml"
 LICENCE_NOTE = "licence.txt"
 DOWNLOADS = ".downloads"
 """Folder, beside the packs, of what has been fetched in part."""
+Known = KnownPack | KnownAddition
+"""What can be had by name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -62,12 +66,7 @@ class PackStore:
         offline: a folder that holds the archive or its files, or the archive itself; nothing is fetched then.
         Raises LicenseNotAccepted; PackError when files cannot be had or are not the pinned ones.
         """
-        if not accept_license:
-            raise LicenseNotAccepted(
-                f"{pack.name} comes under: {pack.licence.name} ({pack.licence.address}); commercial use "
-                f"{'allowed' if pack.licence.commercial_use else 'not allowed'}. "
-                "Accept it with --accept-license."
-            )
+        _check_accepted(pack, accept_license)
         folder = self._folder / pack.name
         if (folder / MANIFEST).is_file() and not self.verify(pack.name):
             return folder
@@ -84,6 +83,35 @@ class PackStore:
             shutil.rmtree(incoming, ignore_errors=True)
         return folder
 
+    def add(
+        self,
+        addition: KnownAddition,
+        folder: Path,
+        *,
+        accept_license: bool,
+        offline: Path | None = None,
+        progress: Progress,
+    ) -> None:
+        """Put an addition's files into the folder of a pack; those that are there are replaced.
+
+        offline, errors: as with `pull`.
+        """
+        _check_accepted(addition, accept_license)
+        incoming = folder / f".{addition.name}.incoming"
+        shutil.rmtree(incoming, ignore_errors=True)
+        try:
+            incoming.mkdir()
+            for source in addition.sources:
+                self._gather(addition, source, incoming, offline, progress)
+            (incoming / additions.FILE_NAME).write_text(addition_text(addition))
+            # The file that names the networks comes last: until then the pack is as it was.
+            for name in (*(file.name for file in addition.files), additions.FILE_NAME):
+                os.replace(incoming / name, folder / name)
+        except OSError as error:
+            raise PackError(f"{folder} can not be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
     def verify(self, name: str) -> list[str]:
         """Recompute the digests of an installed pack; a line for each fault, empty where all is well."""
         return verify_folder(self.folder_of(name))
@@ -99,7 +127,7 @@ class PackStore:
             leftover.unlink()
 
     def _gather(
-        self, pack: KnownPack, source: Source, incoming: Path, offline: Path | None, progress: Progress
+        self, pack: Known, source: Source, incoming: Path, offline: Path | None, progress: Progress
     ) -> None:
         """Put the files that come from one source into `incoming`, each checked."""
         wanted = pack.files if source.archive else (source.file,)
@@ -113,7 +141,7 @@ class PackStore:
         _take(source, fetched, wanted, incoming)
         fetched.unlink()
 
-    def _fetch(self, pack: KnownPack, source: Source, progress: Progress) -> Path:
+    def _fetch(self, pack: Known, source: Source, progress: Progress) -> Path:
         address = f"{self._mirror.rstrip('/')}/{source.file.name}" if self._mirror else source.address
         downloads = self._folder / DOWNLOADS
         downloads.mkdir(parents=True, exist_ok=True)
@@ -124,7 +152,7 @@ class PackStore:
             raise PackError(
                 f"{source.file.name} could not be fetched. Tried {error.message}. Where this machine may not "
                 f"reach that address: fetch {source.address} elsewhere and run "
-                f"`facerec packs pull {pack.name} --accept-license --from FOLDER`, or set "
+                f"`facerec packs {_command(pack)} {pack.name} --accept-license --from FOLDER`, or set "
                 f"FACEREC_PACK_MIRROR to an address or a folder that holds {source.file.name}."
             ) from error
         return target
@@ -139,16 +167,19 @@ class PackStore:
 
 
 def verify_folder(folder: Path) -> list[str]:
-    """Compare the files of a pack's folder with the digests in its manifest; a line for each fault.
+    """Compare the files of a pack's folder with the digests in its manifest, and in that of what was added.
 
-    A file without a digest in the manifest must only be there.
+    A line for each fault. A file without a digest must only be there.
     """
-    try:
-        manifest = tomllib.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        return [f"{MANIFEST} cannot be read: {error}"]
+    named: list[tuple[str, str | None]] = []
+    for name in (MANIFEST, additions.FILE_NAME):
+        if name == MANIFEST or (folder / name).exists():
+            try:
+                named += _files_of(tomllib.loads((folder / name).read_text("utf-8")))
+            except (OSError, ValueError) as error:
+                return [f"{name} cannot be read: {error}"]
     faults = []
-    for name, expected in _files_of(manifest):
+    for name, expected in named:
         path = folder / name
         if not path.is_file():
             faults.append(f"{name} is missing")
@@ -171,8 +202,23 @@ def _files_of(manifest: dict[str, object]) -> list[tuple[str, str | None]]:
     ]
 
 
+def _check_accepted(known: Known, accepted: bool) -> None:
+    """Raise LicenseNotAccepted."""
+    if not accepted:
+        raise LicenseNotAccepted(
+            f"{known.name} comes under: {known.licence.name} ({known.licence.address}); commercial use "
+            f"{'allowed' if known.licence.commercial_use else 'not allowed'}. "
+            "Accept it with --accept-license."
+        )
+
+
+def _command(known: Known) -> str:
+    """The command of `facerec packs` that gets it."""
+    return "pull" if isinstance(known, KnownPack) else "add"
+
+
 def _take_offline(
-    pack: KnownPack, source: Source, wanted: tuple[PinnedFile, ...], offline: Path, incoming: Path
+    pack: Known, source: Source, wanted: tuple[PinnedFile, ...], offline: Path, incoming: Path
 ) -> None:
     """Take a source from an archive file, or from a folder that holds the archive or its files."""
     if offline.is_file():

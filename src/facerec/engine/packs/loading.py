@@ -21,7 +21,7 @@ from facerec.engine.detection.yunet import YunetDetector
 from facerec.engine.fake import FakeEngine
 from facerec.engine.landmarks import ShapePredictor, load_forest
 from facerec.engine.liveness import open_liveness_model
-from facerec.engine.packs import dlib
+from facerec.engine.packs import additions, dlib
 from facerec.engine.packs.bare_folder import NEEDED, infer_manifest
 from facerec.engine.packs.manifest import (
     FILE_NAME,
@@ -30,6 +30,7 @@ from facerec.engine.packs.manifest import (
     LandmarkerSpec,
     PackManifest,
     RecognizerSpec,
+    read_liveness,
     read_manifest,
 )
 from facerec.engine.packs.networks import (
@@ -91,10 +92,13 @@ def find_pack(settings: Settings) -> Path:
 
 
 def pack_manifest(folder: Path) -> PackManifest:
-    """What the pack in a folder is made of, stated or inferred. Raises PackError for a folder that is no
-    pack.
+    """What the pack in a folder is made of, stated or inferred, with what was added to it.
+
+    Raises PackError for a folder that is no pack.
     """
-    return read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
+    manifest = read_manifest(folder) if (folder / FILE_NAME).exists() else infer_manifest(folder)
+    addition = folder / additions.FILE_NAME
+    return replace(manifest, liveness=read_liveness(addition)) if addition.exists() else manifest
 
 
 def contract_id(settings: Settings, dimension: int) -> str:

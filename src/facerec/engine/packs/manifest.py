@@ -138,7 +138,25 @@ def read_manifest(folder: Path) -> PackManifest:
 
     Raises PackError that names the file and key, and says what is accepted.
     """
-    path = folder / FILE_NAME
+    return _pack(_read(folder / FILE_NAME), folder)
+
+
+def read_liveness(path: Path) -> tuple[LivenessSpec, ...]:
+    """Read a file of tables [[liveness]] that lies beside a pack's networks. Raises as `read_manifest`."""
+    root = _read(path)
+    found = tuple(_liveness(table, path.parent) for table in root.tables("liveness"))
+    root.close()
+    return found
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, lower case hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read(path: Path) -> _Table:
+    """A file's root table."""
     try:
         with path.open("rb") as stream:
             document = tomllib.load(stream)
@@ -146,13 +164,7 @@ def read_manifest(folder: Path) -> PackManifest:
         raise PackError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PackError(f"{path} is not TOML: {error}") from error
-    return _pack(_Table(document, path, ""), folder)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, lower case hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return _Table(document, path, "")
 
 
 class _Table:

@@ -32,7 +32,7 @@ from facerec.services.access import newest, open_collection, settled
 from facerec.services.aggregates import mirror_user
 from facerec.services.engines import Engines
 from facerec.services.enrolment import judge, look, see
-from facerec.services.liveness import LivenessRule
+from facerec.services.liveness.passive import LivenessRule
 from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.enrolling import Change, Enroller, Look

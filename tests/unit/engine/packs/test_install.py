@@ -14,8 +14,10 @@ import pytest
 import urllib3
 from archive_server import ArchiveServer, serving
 
+from facerec.engine.packs.additions import KNOWN_ADDITIONS, KnownAddition, known_addition
 from facerec.engine.packs.download import Downloader
-from facerec.engine.packs.install import PackStore, extract
+from facerec.engine.packs.install import PackStore, extract, verify_folder
+from facerec.engine.packs.loading import pack_manifest
 from facerec.engine.packs.manifest import read_manifest
 from facerec.engine.packs.registry import (
     KNOWN_PACKS,
@@ -245,3 +247,74 @@ def test_known_packs_are_pinned_and_their_manifests_read() -> None:
         assert "estimated" in pack.calibration_source
     with pytest.raises(NotFound, match="buffalo_l"):
         known_pack("nothing")
+
+
+NARROW, WIDE = random.Random(3).randbytes(10_000), random.Random(4).randbytes(12_000)
+
+
+def liveness(address: str) -> KnownAddition:
+    return KnownAddition(
+        name="tiny_liveness",
+        summary="made up",
+        licence=Licence(name="for tests", address="http://localhost/licence", commercial_use=True),
+        networks=tuple(
+            (Source(pinned(name, content), f"{address}/{name}", archive=False), scale)
+            for name, content, scale in (("narrow.onnx", NARROW, 2.7), ("wide.onnx", WIDE, 4.0))
+        ),
+    )
+
+
+def test_what_is_added_to_a_pack_is_a_part_of_it(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files |= {"/narrow.onnx": NARROW, "/wide.onnx": WIDE}
+    packs = store(tmp_path / "packs")
+    folder = packs.pull(tiny_pack(server.address), accept_license=True, progress=silent)
+    before = pack_manifest(folder)
+    with pytest.raises(LicenseNotAccepted, match="for tests"):
+        packs.add(liveness(server.address), folder, accept_license=False, progress=silent)
+    assert pack_manifest(folder) == before
+    packs.add(liveness(server.address), folder, accept_license=True, progress=silent)
+    after = pack_manifest(folder)
+    assert [(one.kind, one.file.name, one.scale) for one in after.liveness] == [
+        ("minifasnet", "narrow.onnx", 2.7),
+        ("minifasnet", "wide.onnx", 4.0),
+    ]
+    assert after.contract(128) == before.contract(128)
+    assert packs.verify("tiny") == []
+    packs.pull(tiny_pack(server.address), accept_license=True, progress=silent)  # nothing to mend: it stays
+    assert pack_manifest(folder).liveness
+    (folder / "wide.onnx").write_bytes(WIDE[:-1] + b"?")
+    (fault,) = verify_folder(folder)
+    assert "wide.onnx is damaged" in fault
+    with pytest.raises(PackError, match="another one"):
+        pack_manifest(folder)
+    packs.add(
+        liveness("http://localhost:1"), folder, accept_license=True, offline=_kept(tmp_path), progress=silent
+    )
+    assert verify_folder(folder) == []
+
+
+def _kept(tmp_path: Path) -> Path:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / "narrow.onnx").write_bytes(NARROW)
+    (folder / "wide.onnx").write_bytes(WIDE)
+    return folder
+
+
+def test_a_wrong_file_leaves_the_pack_as_it_was(server: ArchiveServer, tmp_path: Path) -> None:
+    server.files |= {"/narrow.onnx": NARROW, "/wide.onnx": NARROW}
+    packs = store(tmp_path / "packs")
+    folder = packs.pull(tiny_pack(server.address), accept_license=True, progress=silent)
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(PackError, match=r"wide\.onnx"):
+        packs.add(liveness(server.address), folder, accept_license=True, progress=silent)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_the_additions_that_are_known() -> None:
+    for addition in KNOWN_ADDITIONS:
+        assert known_addition(addition.name) is addition
+        assert addition.licence.commercial_use
+        assert all(len(file.sha256) == 64 and file.size > 10_000 for file in addition.files)
+    with pytest.raises(NotFound, match="minifasnet"):
+        known_addition("none")

@@ -1,0 +1,1 @@
+"""Liveness: whether a living person is before the camera, by its looks and by what it does when asked."""
