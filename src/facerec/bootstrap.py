@@ -26,7 +26,6 @@ from facerec.metastore.changes import DatabaseFeed
 from facerec.metastore.scopes import ScopeLedger
 from facerec.notices.sns import SnsTopics
 from facerec.notices.webhook import Webhook
-from facerec.services.albums.service import AlbumService
 from facerec.services.albums.use_cases import AlbumUseCases, album_use_cases
 from facerec.services.analysis import AnalysisService
 from facerec.services.audit import AuditLog
@@ -208,7 +207,7 @@ def open_service(
         albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes)
         albums.service.finish_deletions()
         if background and settings.sweep_seconds:
-            upkeep = _upkeep(sweeper, videos, albums.service, forgetful, settings, audit)
+            upkeep = _upkeep(sweeper, videos, albums, forgetful, settings, audit)
             stack.callback(upkeep.close)
         service = Service(
             settings=settings,
@@ -383,7 +382,7 @@ def registry_policy(settings: Settings) -> RegistryPolicy:
 def _upkeep(
     sweeper: Sweeper,
     videos: VideoService,
-    albums: AlbumService,
+    albums: AlbumUseCases,
     forgetful: Sequence[RememberingEngine],
     settings: Settings,
     audit: AuditLog,
@@ -399,7 +398,8 @@ def _upkeep(
             _log.info("swept: %s", swept)
         sweeper.let_go()
         videos.remove_past()
-        albums.dispatch_all()
+        albums.service.dispatch_all()
+        albums.placing.ask_for_all()
         if settings.audit_days:
             audit.prune(settings.audit_days * 86_400.0)
 

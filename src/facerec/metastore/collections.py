@@ -73,10 +73,10 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
     return _collection(row)
 
 
-def look_up(connection: sa.Connection, name: str) -> Collection | None:
-    """The collection of that name; None where there is none."""
+def look_up(connection: sa.Connection, name: str, *, lock: bool = False) -> Collection | None:
+    """The collection of that name; None where there is none. lock: as `find` has it."""
     try:
-        return find(connection, name)
+        return find(connection, name, lock=lock)
     except NotFound:
         return None
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from facerec.domain import BoundingBox, Collection, CollectionKey, EntityKind, Face, NewFace, RowKey
-from facerec.metastore import changes, collections
+from facerec.metastore import album_people, changes, collections
 from facerec.metastore.expiry import IS_PRESENT, STORED, Present
 from facerec.metastore.tables import faces, users
 
@@ -242,7 +242,8 @@ def associate(connection: sa.Connection, keys: Sequence[RowKey], user: RowKey | 
 def delete(connection: sa.Connection, collection: Collection, keys: Sequence[RowKey]) -> None:
     """Delete faces of the collection, which have to exist, under new change numbers.
 
-    Aggregates of users whose faces they were are the caller's to renew.
+    Aggregates of users whose faces they were are the caller's to renew. People of an album who have no face
+    left go with them.
 
     Those of the same ids in the collection's twin go with them, whoever's they are there.
     """
@@ -269,7 +270,9 @@ def in_twin(
 
 
 def _delete(connection: sa.Connection, collection: CollectionKey, keys: Sequence[RowKey]) -> None:
+    people = album_people.owners(connection, keys)
     connection.execute(faces.delete().where(faces.c.key.in_(keys)))
+    album_people.remove_empty(connection, people)
     changes.remember_removal(connection, collection, EntityKind.FACE, keys)
     collections.count(connection, collection, faces=-len(keys))
 

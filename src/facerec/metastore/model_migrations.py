@@ -25,6 +25,7 @@ from facerec.domain import (
     RowKey,
 )
 from facerec.errors import Conflict
+from facerec.metastore import album_people
 from facerec.metastore import faces as face_rows
 from facerec.metastore.collections import find, mark_deleted, twin_of
 from facerec.metastore.tables import (
@@ -289,6 +290,7 @@ def switch(connection: sa.Connection, present: Collection, *, finished_at: float
     connection.execute(
         tags.update().where(tags.c.collection_key == present.key).values(collection_key=twin.key)
     )
+    album_people.follow(connection, present.key, twin.key)
     _update(connection, migration, finished_at=finished_at, share=0.0)
     return find(connection, present.name)
 

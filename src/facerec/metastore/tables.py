@@ -271,6 +271,9 @@ albums = sa.Table(
     sa.Column("manifest", sa.Text),
     # Where the images lie that a ListFaces export names, such as s3://bucket/{external_id}.
     sa.Column("template", sa.Text),
+    # Another one with each change of people; the change of the collection up to which its faces have people.
+    sa.Column("people_version", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("people_number", sa.BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -340,6 +343,55 @@ album_listings = sa.Table(
     sa.Column("objects", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("found", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("reason", sa.String(255)),
+    sqlite_with_rowid=False,
+)
+
+album_people = sa.Table(
+    "album_people",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("album_key", _Key, sa.ForeignKey("albums.key"), nullable=False),
+    sa.Column("person_id", sa.LargeBinary(16), nullable=False),
+    sa.Column("name", sa.String(255)),
+    sa.Column("hidden", sa.Boolean, nullable=False),
+    # Whether somebody has said something about this person.
+    sa.Column("confirmed", sa.Boolean, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("album_key", "person_id"),
+    sqlite_autoincrement=True,
+)
+
+# A face that is deleted, by whomever, is nobody's.
+album_person_faces = sa.Table(
+    "album_person_faces",
+    metadata,
+    sa.Column(
+        "face_key",
+        _Key,
+        sa.ForeignKey("faces.key", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("person_key", _Key, sa.ForeignKey("album_people.key"), nullable=False),
+    # How well it shows the person.
+    sa.Column("fitness", sa.Float, nullable=False),
+    sa.Index(None, "person_key", "fitness"),
+    sqlite_with_rowid=False,
+)
+
+# Faces that are said not to be a person.
+album_person_exclusions = sa.Table(
+    "album_person_exclusions",
+    metadata,
+    sa.Column("person_key", _Key, sa.ForeignKey("album_people.key"), primary_key=True, autoincrement=False),
+    sa.Column(
+        "face_key",
+        _Key,
+        sa.ForeignKey("faces.key", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Index(None, "face_key"),
     sqlite_with_rowid=False,
 )
 

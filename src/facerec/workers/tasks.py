@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from facerec.jobs.base import Job
+from facerec.services.albums.placing import PEOPLE_JOB
 from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB
 from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.image_jobs import INDEX_IMAGE_JOB, ImageJobs
@@ -34,6 +35,7 @@ def handlers(service: Service) -> Handlers:
         INDEX_IMAGE_JOB: _whole(service.image_jobs.index),
         IMAGE_JOB: _whole(service.albums.indexing.index_image),
         LISTING_JOB: _whole(service.albums.indexing.list_prefix),
+        PEOPLE_JOB: _whole(service.albums.placing.work),
     }
 
 

@@ -19,6 +19,8 @@ from facerec.images.base import ObjectPage
 from facerec.jobs.base import Job, JobCounts, JobQueue, NewJob, Payload
 from facerec.metastore.albums import ImageState, NewImage
 from facerec.services.albums.indexing import AlbumIndexing
+from facerec.services.albums.people import AlbumPeople
+from facerec.services.albums.placing import PEOPLE_JOB, PeoplePlacing
 from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB, AlbumService
 from facerec.services.albums.sources import new_image
 
@@ -88,6 +90,8 @@ class AlbumHouse:
     queue: ListedQueue
     albums: AlbumService
     work: AlbumIndexing
+    people: AlbumPeople
+    placing: PeoplePlacing
 
     def add(self, album_id: str, *keys: str) -> None:
         """Add images by their keys."""
@@ -102,6 +106,7 @@ class AlbumHouse:
         handlers: dict[str, Callable[[Job], None]] = {
             IMAGE_JOB: self.work.index_image,
             LISTING_JOB: self.work.list_prefix,
+            PEOPLE_JOB: self.placing.work,
         }
         handlers[job.kind](job)
 
@@ -136,5 +141,9 @@ def open_albums(folder: Path, database_url: str | None = None) -> Iterator[Album
         albums = AlbumService(
             house.database, house.vectors, house.engines, cast(JobQueue, queue), lifetimes=house.lifetimes
         )
-        work = AlbumIndexing(house.database, albums, house.faces, bucket, lifetimes=house.lifetimes)
-        yield AlbumHouse(house, bucket, queue, albums, work)
+        placing = PeoplePlacing(
+            house.database, house.engines, cast(JobQueue, queue), lifetimes=house.lifetimes
+        )
+        work = AlbumIndexing(house.database, albums, house.faces, bucket, placing, lifetimes=house.lifetimes)
+        people = AlbumPeople(house.database, placing, lifetimes=house.lifetimes)
+        yield AlbumHouse(house, bucket, queue, albums, work, people, placing)

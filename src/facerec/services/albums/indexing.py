@@ -29,6 +29,7 @@ from facerec.metastore import albums
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.manifests import kind_of, read_manifest
+from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.sources import is_image_name, new_image, reference_of
 from facerec.services.faces import FaceService, IndexResult
@@ -65,13 +66,16 @@ class AlbumIndexing:
         albums: AlbumService,
         faces: FaceService,
         objects: ObjectStore,
+        placing: PeoplePlacing,
         *,
         lifetimes: Lifetimes | None = None,
     ) -> None:
+        """placing: is asked to look for people when the last image of an album is done."""
         self._database = database
         self._albums = albums
         self._faces = faces
         self._objects = objects
+        self._placing = placing
         self._imports = ImportService(database, albums, lifetimes=lifetimes)
         self._clock = (lifetimes or Lifetimes()).clock
 
@@ -89,16 +93,9 @@ class AlbumIndexing:
             return
         if job.attempt > ATTEMPTS:
             self._fail(image, job, f"It was given up after {ATTEMPTS} attempts: none of them ended.")
-            return
-        try:
-            result = self._index(album, image)
-        except FacerecError as error:
-            passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
-            if passing and job.attempt < ATTEMPTS:
-                raise
-            self._fail(image, job, error.message)
         else:
-            self._finish(image, job, result)
+            self._try(album, image, job)
+        self._placing.ask_at_rest(album)
 
     def list_prefix(self, job: Job) -> None:
         """Read the next page of a prefix, add its images, and queue a job for the page after it.
@@ -126,6 +123,18 @@ class AlbumIndexing:
                 self._advance(found[0], ImageState.FAILED, reason=error.message)
         # In every case: one who read the page before may have died before this.
         self._albums.dispatch(key, Priority.BACKLOG)
+
+    def _try(self, album: Album, image: AlbumImage, job: Job) -> None:
+        """Look at an image, and note what became of it. Raises what may pass while there are attempts."""
+        try:
+            result = self._index(album, image)
+        except FacerecError as error:
+            passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
+            if passing and job.attempt < ATTEMPTS:
+                raise
+            self._fail(image, job, error.message)
+        else:
+            self._finish(image, job, result)
 
     def _index(self, album: Album, image: AlbumImage) -> IndexResult:
         reference = reference_of(image)

@@ -16,7 +16,7 @@ from facerec.db import Database
 from facerec.domain import Page
 from facerec.errors import InvalidParameter, QuotaExceeded
 from facerec.jobs.base import ALL_KINDS, JobQueue, NewJob, Priority
-from facerec.metastore import albums, collections
+from facerec.metastore import album_people, albums, collections
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing, NewImage
 from facerec.services.albums.sources import check_bucket
 from facerec.services.collections import remove_deleted
@@ -246,9 +246,9 @@ class AlbumService:
         return number
 
     def delete(self, album_id: str) -> None:
-        """Delete an album with its images' rows, its collection and all faces in it. Raises AlbumNotFound.
+        """Delete an album with its images' rows, its people, its collection and all faces in it.
 
-        Of an import the collection stays, with the faces.
+        Of an import the collection stays, with the faces. Raises AlbumNotFound.
 
         Its jobs find nothing to do. When the process dies on the way, `finish_deletions` removes the rest,
         which nobody can see.
@@ -301,6 +301,8 @@ class AlbumService:
 
     def _remove_some(self, key: AlbumKey) -> bool:
         with self._database.write(sweep=True) as connection:
+            if album_people.remove_some(connection, key, REMOVAL_STEP) == REMOVAL_STEP:
+                return False
             return albums.remove_some(connection, key, REMOVAL_STEP)
 
     def _queue_is_idle(self) -> bool:

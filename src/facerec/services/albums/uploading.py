@@ -11,6 +11,7 @@ from facerec.engine.image_ids import image_id_of
 from facerec.errors import FacerecError, ImageTooLarge, InvalidImage, InvalidParameter
 from facerec.metastore import albums
 from facerec.metastore.albums import Album, ImageState, NewImage
+from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.sources import uploaded_image
 from facerec.services.faces import FaceService
 from facerec.services.retention.lifetimes import Lifetimes
@@ -41,9 +42,18 @@ class UploadResult:
 class AlbumUploads:
     """Indexes images of a request into an album. Safe to call from many threads."""
 
-    def __init__(self, database: Database, faces: FaceService, *, lifetimes: Lifetimes | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        faces: FaceService,
+        placing: PeoplePlacing,
+        *,
+        lifetimes: Lifetimes | None = None,
+    ) -> None:
+        """placing: is asked to look for people when images were indexed."""
         self._database = database
         self._faces = faces
+        self._placing = placing
         self._clock = (lifetimes or Lifetimes()).clock
 
     def add(self, album_id: str, uploads: Sequence[Upload]) -> tuple[UploadResult, ...]:
@@ -54,7 +64,9 @@ class AlbumUploads:
         """
         with self._database.read() as connection:
             album = albums.find(connection, album_id)
-        return tuple(self._add(album, upload) for upload in uploads)
+        results = tuple(self._add(album, upload) for upload in uploads)
+        self._placing.ask_at_rest(album)
+        return results
 
     def _add(self, album: Album, upload: Upload) -> UploadResult:
         try:

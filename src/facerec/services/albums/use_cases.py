@@ -9,6 +9,8 @@ from facerec.images.base import ImageLoader, ObjectStore
 from facerec.jobs.base import JobQueue
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.indexing import AlbumIndexing
+from facerec.services.albums.people import AlbumPeople
+from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.searching import AlbumSearch
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.uploading import AlbumUploads
@@ -26,8 +28,11 @@ class AlbumUseCases:
     uploads: AlbumUploads
     search: AlbumSearch
     imports: ImportService
+    people: AlbumPeople
     indexing: AlbumIndexing
-    """What does their jobs."""
+    """What does the jobs of images."""
+    placing: PeoplePlacing
+    """What does the jobs of people."""
 
 
 def album_use_cases(
@@ -42,10 +47,13 @@ def album_use_cases(
 ) -> AlbumUseCases:
     """The use cases over the parts of a service."""
     service = AlbumService(database, vectors, engines, queue, lifetimes=lifetimes)
+    placing = PeoplePlacing(database, engines, queue, lifetimes=lifetimes)
     return AlbumUseCases(
         service=service,
-        uploads=AlbumUploads(database, faces, lifetimes=lifetimes),
+        uploads=AlbumUploads(database, faces, placing, lifetimes=lifetimes),
         search=AlbumSearch(database, vectors, engines, images, lifetimes=lifetimes),
         imports=ImportService(database, service, lifetimes=lifetimes),
-        indexing=AlbumIndexing(database, service, faces, objects, lifetimes=lifetimes),
+        people=AlbumPeople(database, placing, lifetimes=lifetimes),
+        indexing=AlbumIndexing(database, service, faces, objects, placing, lifetimes=lifetimes),
+        placing=placing,
     )
