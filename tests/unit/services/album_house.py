@@ -56,9 +56,9 @@ class Bucket:
         """As `ObjectStore`."""
         return io.BytesIO(self.load(reference))
 
-    def paint(self, key: str, *people: str) -> str:
+    def paint(self, key: str, *people: str, variation: int = 0) -> str:
         """Lay a picture of some people at a key."""
-        self.objects[key] = draw(*people)
+        self.objects[key] = draw(*people, variation=variation)
         return key
 
 

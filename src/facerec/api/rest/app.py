@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 import facerec
 from facerec.api.rest.admission import Admission, Bounds
+from facerec.api.rest.album_people import album_people_router
 from facerec.api.rest.albums import albums_router
 from facerec.api.rest.audit import Audited
 from facerec.api.rest.collections import collections_router
@@ -70,6 +71,7 @@ TAGS = {
     "persons": "The registry of persons: enrolled from pictures, and known again.",
     "registrations": "Persons enrolled frame by frame.",
     "albums": "Photographs by reference: indexed in the background, searched by a selfie.",
+    "album-people": "Who is in an album: found without being told, and corrected by whoever knows them.",
     "imports": "Many images by a manifest.",
     "videos": "Who is in a film, and when.",
 }
@@ -194,6 +196,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(persons_router(service.registry))
     app.include_router(registrations_router(service.registrations))
     app.include_router(albums_router(service.albums))
+    app.include_router(album_people_router(service.albums.people))
     app.include_router(imports_router(service.albums))
     app.include_router(videos_router(service.videos, max_bytes=settings.max_video_bytes))
     app.router.routes += docs_routes()
