@@ -41,6 +41,7 @@ EncodedImage = Annotated[
         description="A JPEG, PNG, WebP, GIF, BMP or TIFF in base64, perhaps as a data URL; or where it "
         "lies: s3://bucket/key, or a web address of an allowed host.",
         examples=["R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"],
+        json_schema_extra={"format": "image"},
     ),
 ]
 

@@ -31,7 +31,7 @@ JobId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-_]{1,64}$")]
 FILM = {
     "requestBody": {
         "required": True,
-        "content": {"video/*": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
