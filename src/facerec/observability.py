@@ -32,6 +32,10 @@ class RequestContext:
     """The one that a request to the REST door names in its body, for the audit log."""
     people: list[str] = field(default_factory=list)
     """Ids of persons that it turned out to be about, for the audit log."""
+    faces: list[str] = field(default_factory=list)
+    """Ids of faces that it turned out to be about, for the audit log."""
+    changes: bool = False
+    """Whether a request that else only searches is to change something, for the audit log."""
     deadline: float | None = None
     """When work that has not begun is begun no more (`time.monotonic`); None: at any time."""
 

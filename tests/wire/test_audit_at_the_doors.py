@@ -114,6 +114,26 @@ def test_changes_and_searches_over_rest_are_written(server: Running) -> None:
         assert hidden not in stored
 
 
+def test_faces_over_rest_are_written_as_at_the_other_door(server: Running) -> None:
+    with httpx.Client(base_url=f"{server.url}/api/v1") as client:
+        client.post("/collections", json={"collection_id": "door"})
+        files = {"file": ("a.png", PICTURE)}
+        sent = {"external_image_id": "ann-passport"}
+        stored = client.post("/collections/door/index-faces", data=sent, files=files).json()
+        face = stored["faces"][0]["face"]["face_id"]
+        client.post("/collections/door/search-faces", files=files)
+        client.post("/collections/door/delete-faces", json={"face_ids": [face]})
+    written = sorted(entries(server), key=lambda entry: entry["at"])
+    assert [told(entry) for entry in written] == [
+        ("POST /collections", "door", "ok"),
+        ("POST /collections/{collection_id}/index-faces", "door", "ok"),
+        ("POST /collections/{collection_id}/search-faces", "door", "ok"),
+        ("POST /collections/{collection_id}/delete-faces", "door", "ok"),
+    ]
+    assert [entry["faces"] for entry in written] == [[], [face], [face], [face]]
+    assert written[1]["people"] == [server.service.audit.pseudonym("ann-passport")]
+
+
 def test_a_change_that_can_not_be_written_down_is_not_acknowledged(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +147,16 @@ def test_a_change_that_can_not_be_written_down_is_not_acknowledged(
     answer = httpx.post(f"{server.url}/registrations", json={"person_id": "ann"})
     assert (answer.status_code, answer.json()["code"]) == (503, "StorageError")
     monkeypatch.undo()
+
+
+def test_a_match_that_is_to_store_its_face_is_a_change(tmp_path: Path) -> None:
+    match = {"bucket": "a/b", "key": "a.jpg", "collection_id": "door"}
+    with running(tmp_path, audit="changes") as server:
+        for more in ({}, {"index": True}):
+            httpx.post(f"{server.url}/api/v1/face-recognition/match", json={**match, **more})
+        assert [told(entry) for entry in entries(server)] == [
+            ("POST /face-recognition/match", "door", "InvalidParameter")
+        ]
 
 
 @pytest.mark.parametrize(("policy", "written"), [("changes", 1), ("off", 0)])

@@ -28,7 +28,7 @@ from facerec.api.rest.album_models import (
     State,
     UploadedModel,
 )
-from facerec.api.rest.forms import FILE, TEXT, FormRoute, form_of, image_of
+from facerec.api.rest.forms import FILE, TEXT, FormRoute, form_of, image_of, told_as
 from facerec.api.rest.person_models import FaceModel
 from facerec.errors import AlbumNotFound, Overloaded
 from facerec.services.albums.service import Added, AlbumService, AlbumState
@@ -95,7 +95,9 @@ def _add_album_routes(router: APIRouter, albums: AlbumUseCases) -> None:
         """How far an album is: what waits, is done or has failed, how fast it goes, how long it will take."""
         return ProgressModel.of(albums.service.progress(album_id))
 
-    @router.get("/{album_id}/events", response_class=StreamingResponse)
+    @router.get(
+        "/{album_id}/events", response_class=StreamingResponse, responses=told_as("text/event-stream")
+    )
     async def events(album_id: AlbumId) -> StreamingResponse:
         """Progress as server-sent events, until nothing waits any more."""
         return StreamingResponse(await streams.open(album_id), media_type="text/event-stream")

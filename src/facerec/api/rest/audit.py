@@ -57,14 +57,14 @@ class Audited:
         if not path or path in LOOKING:
             return
         parameters = scope.get("path_params", {})
-        person = parameters.get("person_id")
+        person, face = parameters.get("person_id"), parameters.get("face_id")
         deed = Deed(
-            act=Act.SEARCH if path in READING_POSTS else Act.CHANGE,
+            act=Act.SEARCH if path in READING_POSTS and not context.changes else Act.CHANGE,
             door=DOOR,
             operation=f"{scope['method']} {path}",
             collection=context.collection or about(path, parameters, registry=self._registry),
             outcome=outcome,
-            face_ids=() if "face_id" not in parameters else (str(parameters["face_id"]),),
+            face_ids=tuple(dict.fromkeys([*([] if face is None else [face]), *context.faces])),
             people=tuple(dict.fromkeys([*([] if person is None else [person]), *context.people])),
         )
         await run_in_threadpool(self._log.record, context, deed)

@@ -36,6 +36,7 @@ def _add_collection_routes(router: APIRouter, collections: CollectionService) ->
     @router.post("", status_code=status.HTTP_201_CREATED)
     def create(body: CreateCollectionRequest) -> CollectionModel:
         """Make an empty collection, for the embeddings of the model that the service runs."""
+        current_request().collection = body.collection_id
         return CollectionModel.of(collections.create(body.collection_id, body.tags))
 
     @router.get("")
@@ -82,4 +83,5 @@ def _add_face_routes(router: APIRouter, faces: FaceService) -> None:
     @router.post("/{collection_id}/delete-faces")
     def delete_faces(collection_id: CollectionId, body: DeleteFacesRequest) -> DeletionModel:
         """Delete faces. One that is not there, or is a user's, is told, and stops no other."""
+        current_request().faces.extend(body.face_ids)
         return DeletionModel.of(faces.delete(collection_id, body.face_ids))

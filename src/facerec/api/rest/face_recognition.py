@@ -7,10 +7,12 @@ from fastapi import APIRouter
 from facerec.access import Scope
 from facerec.api.rest.face_models import IndexResponse, MatchResponse, SearchResponse
 from facerec.api.rest.face_requests import S3IndexRequest, S3MatchRequest, S3Request, threshold_of
+from facerec.api.rest.faces import note_found, note_indexed
 from facerec.api.rest.permissions import check_collection
 from facerec.config import Settings
 from facerec.domain import QualityFilter, S3Image
 from facerec.errors import InvalidParameter
+from facerec.observability import current_request
 from facerec.services.albums.sources import s3_image
 from facerec.services.external_ids import readable_id
 from facerec.services.faces import FaceService
@@ -30,6 +32,7 @@ def face_recognition_router(faces: FaceService, settings: Settings) -> APIRouter
             external_image_id=body.external_image_id or readable_id(body.key),
             max_faces=body.max_faces,
         )
+        note_indexed(result)
         return IndexResponse.of(result)
 
     @router.post("/match")
@@ -38,10 +41,11 @@ def face_recognition_router(faces: FaceService, settings: Settings) -> APIRouter
 
         With `index` that face is stored afterwards, in the same collection or another one.
         """
-        check_collection(body.collection_id, Scope.READ)
         kept_in = body.index_collection_id or body.collection_id
         if body.index:
+            current_request().changes = True
             check_collection(kept_in, Scope.WRITE)
+        check_collection(body.collection_id, Scope.READ)
         image = _image(body, settings)
         found = faces.search_by_image(
             body.collection_id,
@@ -49,6 +53,7 @@ def face_recognition_router(faces: FaceService, settings: Settings) -> APIRouter
             limit=body.max_faces,
             threshold=threshold_of(body.threshold, settings.similarity_threshold),
         )
+        note_found(found.matches)
         stored = None
         if body.index:
             stored = faces.index(
@@ -58,6 +63,7 @@ def face_recognition_router(faces: FaceService, settings: Settings) -> APIRouter
                 largest=True,
                 quality_filter=QualityFilter.NONE,
             )
+            note_indexed(stored)
         return MatchResponse(
             **dict(SearchResponse.of(found)), indexed=None if stored is None else IndexResponse.of(stored)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastapi import APIRouter
 
 from facerec.api.rest.face_models import (
@@ -21,8 +23,9 @@ from facerec.api.rest.face_requests import (
     threshold_of,
 )
 from facerec.api.rest.forms import FILE, FILTER, FLAG, NUMBER, TEXT, WHOLE, FormRoute, form_of, image_of
-from facerec.domain import ALL_ATTRIBUTES
-from facerec.services.faces import FaceService
+from facerec.domain import ALL_ATTRIBUTES, FaceMatch
+from facerec.observability import current_request
+from facerec.services.faces import FaceService, IndexResult
 from facerec.services.searching import SearchService
 
 INDEX_FORM = form_of(
@@ -67,6 +70,7 @@ def faces_router(faces: FaceService, searches: SearchService, *, threshold: floa
             attributes=ALL_ATTRIBUTES if body.attributes else frozenset(),
             expires_in=body.expires_in,
         )
+        note_indexed(result)
         return IndexResponse.of(result)
 
     @router.post("/search-faces", openapi_extra=SEARCH_FORM)
@@ -79,6 +83,7 @@ def faces_router(faces: FaceService, searches: SearchService, *, threshold: floa
             threshold=threshold_of(body.similarity_threshold, threshold),
             quality_filter=body.quality_filter,
         )
+        note_found(found.matches)
         return SearchResponse.of(found)
 
     @router.post("/search-all-faces", openapi_extra=SEARCH_ALL_FORM)
@@ -92,6 +97,8 @@ def faces_router(faces: FaceService, searches: SearchService, *, threshold: floa
             threshold=threshold_of(body.similarity_threshold, threshold),
             quality_filter=body.quality_filter,
         )
+        for one in found:
+            note_found(one.matches)
         return SearchAllResponse(faces=[SearchedFaceModel.of(one) for one in found])
 
     @router.post("/search-by-embedding")
@@ -104,6 +111,7 @@ def faces_router(faces: FaceService, searches: SearchService, *, threshold: floa
             limit=body.max_faces,
             threshold=threshold_of(body.similarity_threshold, threshold),
         )
+        note_found(found.matches)
         return SearchResponse.of(found)
 
     @router.post("/faces/{face_id}/search")
@@ -117,6 +125,20 @@ def faces_router(faces: FaceService, searches: SearchService, *, threshold: floa
             limit=body.max_faces,
             threshold=threshold_of(body.similarity_threshold, threshold),
         )
+        note_found(found.matches)
         return SearchResponse.of(found)
 
     return router
+
+
+def note_indexed(result: IndexResult) -> None:
+    """Tell the audit log what was stored."""
+    request = current_request()
+    request.faces.extend(one.face.face_id for one in result.indexed)
+    names = (one.face.external_image_id for one in result.indexed)
+    request.people.extend(name for name in names if name is not None)
+
+
+def note_found(matches: Iterable[FaceMatch]) -> None:
+    """Tell the audit log whom a search has found."""
+    current_request().faces.extend(match.face.face_id for match in matches)

@@ -77,6 +77,12 @@ def form_of(required: tuple[str, ...], **parts: dict[str, Any]) -> dict[str, Any
     return {"requestBody": {"content": {MULTIPART: {"schema": schema}}}}
 
 
+def told_as(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """What the API's description says of a route that answers with text other than JSON."""
+    content = {media_type: {"schema": {"type": "string"}} for media_type in media_types}
+    return {200: {"description": "Successful Response", "content": content}}
+
+
 FILE = {"type": "string", "format": "binary"}
 FILES = {"type": "array", "items": FILE}
 TEXT = {"type": "string"}

@@ -19,6 +19,7 @@ from facerec.api.rest.album_models import (
     ReportFormat,
     State,
 )
+from facerec.api.rest.forms import told_as
 from facerec.domain import S3Image
 from facerec.errors import InvalidParameter
 from facerec.services.albums.importing import ReportLine
@@ -26,6 +27,7 @@ from facerec.services.albums.manifests import kind_of, read_manifest
 from facerec.services.albums.sources import parse_source
 from facerec.services.albums.use_cases import AlbumUseCases
 
+REPORT = told_as("text/csv", "application/x-ndjson")
 COLUMNS = ("line", "source", "external_id", "state", "reason", "face_ids")
 
 
@@ -34,7 +36,7 @@ def imports_router(albums: AlbumUseCases) -> APIRouter:
     router = APIRouter(prefix="/imports", tags=["imports"])
     _add_routes(router, albums)
 
-    @router.get("/{import_id}/report")
+    @router.get("/{import_id}/report", response_class=StreamingResponse, responses=REPORT)
     def report(import_id: AlbumId, form: ReportFormat = ReportFormat.CSV) -> StreamingResponse:
         """What became of each entry so far: line, source, external id, state, reason, ids of its faces."""
         lines = albums.imports.report(import_id)
