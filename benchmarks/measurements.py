@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTS = ("engine", "search", "service", "accuracy", "people")
+PARTS = ("engine", "search", "service", "accuracy", "people", "jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
     if inputs.pairs.is_file():
         yield from _accuracy(inputs)
         yield from _people(inputs)
+    yield from _jobs(inputs)
 
 
 def _engine(inputs: Inputs) -> Iterator[Measurement]:
@@ -151,3 +152,18 @@ def _people(inputs: Inputs) -> Iterator[Measurement]:
     ):
         words = ("python", "benchmarks/people/known_and_unknown.py", pack, str(inputs.images), *draws)
         yield Measurement(name, "people", title, words)
+
+
+def _jobs(inputs: Inputs) -> Iterator[Measurement]:
+    script = "benchmarks/jobs/album_by_workers.py"
+    count = ("--count", "60" if inputs.quick else "10000")
+    for name, queue, more, title in (
+        ("jobs_embedded", "embedded", (), "the queue in the database"),
+        ("jobs_sqs", "sqs", (), "SQS"),
+        ("jobs_ray", "ray", ("--processes", "2"), "Ray, two actors"),
+        ("jobs_ray_one", "ray", ("--processes", "1"), "Ray, one actor of the same size"),
+    ):
+        words = ("python", script, str(inputs.small), str(inputs.images), *count, "--queue", queue, *more)
+        # An actor, or a process, has one processor: two of them are twice one.
+        own = {"FACEREC_THREADS": "1"} if name == "jobs_ray_one" else {}
+        yield Measurement(name, "jobs", title, words, own)

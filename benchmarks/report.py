@@ -23,7 +23,8 @@ PICTURES = FOLDER.parent / "docs" / "images"
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
 
 `make bench` measures everything anew; `make bench-engine`, `bench-search`, `bench-service`,
-`bench-accuracy` and `bench-people` one part each, and what is not measured anew keeps its last figures.
+`bench-accuracy`, `bench-people` and `bench-jobs` one part each, and what is not measured anew keeps its last
+figures.
 Contestants take turns in one process (A B A B); figures are medians over the rounds, ratios are medians of
 the ratios of each round. What the figures mean, and where the time goes, is in
 [docs/performance.md](../docs/performance.md).
@@ -37,6 +38,13 @@ takes.
 PICTURES_NOTE = """Small pictures are LFW's (250 x 250, 1.2 faces each); photographs are 18 of 0.2 to 36
 megapixels with up to 8 faces."""
 DLIB_NOTE = "dlib 20.0.1 by its own Python on the same pairs: accuracy 99.0 %, TAR 98.7 % at FAR 1 %."
+JOBS = """An album of LFW's pictures under as many keys in moto's S3, indexed by worker processes; the bare
+engine looks at the same files, from bytes to embeddings. Then the same with a worker killed every 10 seconds.
+The pictures are small and the networks those of a phone, so fetching an image and writing its faces weigh
+more than with photographs; and moto's servers and the database use the same processors as the workers: the
+processor time of an image is that of the workers alone.
+"""
+
 PEOPLE = """Each registry has 50 people, enrolled from all their pictures but one and verified by that one,
 and 500 strangers; thresholds, margin and review are the defaults. Right and unknown are shares of those who
 were enrolled: who has two pictures alone, of which the other is refused, is not. A picture with several faces
@@ -62,6 +70,7 @@ def page(results: Results) -> str:
         *(_engine(results), _stages(results), _networks(results)),
         f"## Accuracy\n\n{_accuracy(results)}\n{DLIB_NOTE}\n",
         f"## People: known and unknown\n\n{PEOPLE}\n{_people(results)}",
+        f"## Albums by workers\n\n{JOBS}\n{_jobs(results)}",
         f"## Search\n\n{_searches(results)}",
         f"## Start and size\n\n{_starts(results)}",
         f"## Service over HTTP\n\nClient and server share the processors.\n\n{_service(results)}",
@@ -231,6 +240,30 @@ def _people(results: Results) -> str:
     heads = ("Registries of 50 people of LFW", "Pictures taken", "Enrolled", "Right", "Unknown")
     more = ("Several faces", "Wrong", "Strangers unknown / several faces", "Strangers known")
     return table((*heads, *more), lines)
+
+
+def _jobs(results: Results) -> str:
+    lines = []
+    for one in _part(results, "jobs"):
+        figures = one["figures"]
+        alone, killed = figures["alone"], figures["killed"]
+        wrong = sum(run[name] for run in (alone, killed) for name in ("doubles", "unequal_files", "failed"))
+        lines.append(
+            (
+                one["title"],
+                str(figures["images"]),
+                f"{figures['bare']['images_per_second']:.1f} ({figures['bare']['processor_ms']:.1f} ms)",
+                f"{alone['images_per_second']:.1f} ({alone['processor_ms']:.1f} ms)",
+                f"{figures['rate_ratio']:.0%} / {figures['processor_ratio']:.0%}",
+                f"{alone['first_image_after_seconds']:.1f} s",
+                f"{killed['kills']}, {killed['images_per_second']:.1f}",
+                str(wrong),
+                str(alone["wrong_progress"] + killed["wrong_progress"]),
+            )
+        )
+    heads = ("Queue", "Images", "Bare engine, images/s (processor)", "Workers, images/s (processor)")
+    more = ("Of the bare rate / processor time", "First image", "Kills, images/s with them")
+    return table((*heads, *more, "Failed, missing or twice", "Wrong progress"), lines)
 
 
 def _searches(results: Results) -> str:

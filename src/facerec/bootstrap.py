@@ -234,8 +234,8 @@ def open_service(
             sweeper=sweeper,
         )
         if background and settings.serve_jobs:
-            # The requests come first: half of the processors are theirs alone.
-            stack.callback(WorkerThread(open_worker(service, max(settings.threads // 2, 1))).close)
+            # Few at a time, as the engine takes them in turn with the requests.
+            stack.callback(WorkerThread(open_worker(service, settings.threads)).close)
         yield service
 
 

@@ -503,8 +503,8 @@ class Settings(BaseSettings):
     serve_jobs: bool = Field(
         True,
         validation_alias="FACEREC_SERVE_JOBS",
-        description="Whether `facerec serve` does jobs (albums, imports, S3 events) beside the requests, on "
-        "half of its processors; without it `facerec worker` does them alone.",
+        description="Whether `facerec serve` does jobs (albums, imports, S3 events) beside the requests, "
+        "FACEREC_THREADS at a time; without it `facerec worker` does them alone.",
     )
     worker_processes: int = Field(
         1,
@@ -518,8 +518,8 @@ class Settings(BaseSettings):
         ge=1,
         le=1024,
         validation_alias="FACEREC_JOB_THREADS",
-        description="Jobs at work at once in a process of `facerec worker`; default: two for each of "
-        "FACEREC_THREADS, so that some fetch their images while others are looked at.",
+        description="Jobs at work at once in a process of `facerec worker`; default: eight for each of "
+        "FACEREC_THREADS, most of which wait for their images or for the disk.",
     )
     job_attempts: int = Field(
         5,

@@ -29,9 +29,9 @@ from facerec.services.background import Background
 from facerec.workers.processes import WorkerProcesses
 from facerec.workers.spot import SpotNotice
 
-THREADS_PER_PROCESSOR = 2
-"""Some wait for their images while others have them looked at; the engine itself has FACEREC_THREADS at
-work."""
+THREADS_PER_PROCESSOR = 8
+"""Most wait for their images and for the disk while others are looked at: the engine itself has
+FACEREC_THREADS at work, and those that wait for the disk share their commits."""
 
 PARENT_SECONDS = 1.0
 """Between two looks whether the process that started this one is still there."""

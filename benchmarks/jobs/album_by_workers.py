@@ -1,0 +1,277 @@
+"""An album in S3 indexed by worker processes, one of which is killed every few seconds, as JSON.
+
+    python benchmarks/jobs/album_by_workers.py PACK IMAGES --count 10000 --queue embedded|sqs|ray
+
+IMAGES are laid into S3 (moto's server, on this machine) under as many keys as wanted, again and again. The
+same album is indexed twice: by workers that are left alone, and by workers of which one is killed every few
+seconds. Beside them the bare engine looks at the same files, from bytes to embeddings, before and after. S3's
+server, SQS's and the database share the processors with the workers: processor time an image tells what the
+workers themselves need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from facerec.bootstrap import Service, open_service
+from facerec.config import read_settings
+from facerec.engine.base import Engine
+from facerec.engine.packs.loading import open_engine
+from facerec.metastore.albums import ImageState
+from facerec.services.external_ids import readable_id
+
+BUCKET = "album"
+TICKS = os.sysconf("SC_CLK_TCK")
+LOOK_SECONDS = 0.25
+MOST_SECONDS = 3000
+
+
+def main() -> None:
+    """Read the command line, measure, print the figures."""
+    parser = argparse.ArgumentParser(description="An album indexed by worker processes.")
+    parser.add_argument("pack")
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--count", type=int, default=10_000, help="images of the album")
+    parser.add_argument("--queue", choices=("embedded", "sqs", "ray"), default="embedded")
+    parser.add_argument("--processes", type=int, default=read_settings().threads, help="workers, or actors")
+    parser.add_argument("--kill-every", type=float, default=10.0, help="seconds")
+    chosen = parser.parse_args()
+    files = sorted(chosen.images.glob("*.jpg"))[: chosen.count]
+    os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "MODEL_PATH": chosen.pack}
+    engine = open_engine(read_settings())
+    with s3_server() as url:
+        os.environ["FACEREC_S3_ENDPOINT_URL"] = url
+        names = fill(url, files, chosen.count)
+        before = bare(engine, files)
+        alone = run(engine, chosen, url, names, kill_every=None)
+        killed = run(engine, chosen, url, names, kill_every=chosen.kill_every)
+        after = bare(engine, files)
+    bare_rate = (before["images_per_second"] + after["images_per_second"]) / 2
+    bare_ms = (before["processor_ms"] + after["processor_ms"]) / 2
+    figures = {
+        "pack": engine.contract.pack,
+        "queue": chosen.queue,
+        "images": chosen.count,
+        "files": len(files),
+        "processes": chosen.processes,
+        "kill_every_seconds": chosen.kill_every,
+        "bare": {"images_per_second": bare_rate, "processor_ms": bare_ms},
+        "alone": alone,
+        "killed": killed,
+        "rate_ratio": alone["images_per_second"] / bare_rate,
+        "rate_ratio_killed": killed["images_per_second"] / bare_rate,
+        "processor_ratio": bare_ms / alone["processor_ms"],
+    }
+    engine.close()
+    print(json.dumps(figures))
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[str]:
+    """The address of moto's server, which is S3 and SQS."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+            server = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            while b"Running on" not in log.read_bytes():
+                time.sleep(0.1)
+            yield log.read_text().partition("Running on ")[2].split()[0]
+        finally:
+            server.kill()
+            server.wait()
+
+
+def fill(url: str, files: Sequence[Path], count: int) -> dict[str, str]:
+    """Lay the files into S3 until there are so many objects: file names by external image ids."""
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    keys = {
+        f"photos/{number // len(files):03}/{files[number % len(files)].name}": number
+        for number in range(count)
+    }
+
+    def put(key: str) -> None:
+        client.put_object(Bucket=BUCKET, Key=key, Body=files[keys[key] % len(files)].read_bytes())
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(put, keys))
+    client.close()
+    return {readable_id(key): files[number % len(files)].name for key, number in keys.items()}
+
+
+def bare(engine: Engine, files: Sequence[Path]) -> dict[str, float]:
+    """The engine alone over the files."""
+    data = [file.read_bytes() for file in files]
+
+    def look(content: bytes) -> int:
+        picture = engine.decode(content)
+        return len(engine.embed(picture, engine.detect(picture)))
+
+    with ThreadPoolExecutor(read_settings().threads) as pool:
+        list(pool.map(look, data[:50]))
+        began, used = time.perf_counter(), time.process_time()
+        list(pool.map(look, data))
+        seconds, processor = time.perf_counter() - began, time.process_time() - used
+    return {"images_per_second": len(data) / seconds, "processor_ms": processor / len(data) * 1000}
+
+
+def run(
+    engine: Engine, chosen: argparse.Namespace, url: str, names: dict[str, str], *, kill_every: float | None
+) -> dict[str, Any]:
+    """Index the album once."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        os.environ["FACEREC_DATA_DIR"] = folder
+        if chosen.queue == "sqs":
+            os.environ |= {"SQS_QUEUE_NAME": f"album-{time.time_ns()}", "FACEREC_SQS_ENDPOINT_URL": url}
+        service = stack.enter_context(open_service(read_settings(), engine=engine))
+        process = stack.enter_context(workers(chosen, Path(folder)))
+        service.albums.service.create("album")
+        used = processor_seconds(process.pid)
+        listed = time.perf_counter()
+        service.albums.service.add_prefix("album", BUCKET, "photos/")
+        figures = follow(service, process, len(names), listed, kill_every)
+        if kill_every is None:  # what killed workers have used is not known
+            used = processor_seconds(process.pid) - used
+            figures["processor_ms"] = used / len(names) * 1000
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+        return figures | outcome(service, names)
+
+
+@contextlib.contextmanager
+def workers(chosen: argparse.Namespace, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The workers, once they are there to work."""
+    facerec = [sys.executable, "-c", "from facerec.cli import main; main()", "worker"]
+    environment = {**os.environ, "FACEREC_SPOT_NOTICE": "off", "FACEREC_JOB_LEASE_SECONDS": "5"}
+    if chosen.queue == "ray":
+        words = ["--ray"]
+        share = str(max(read_settings().threads // chosen.processes, 1))
+        cluster = json.dumps({"CPU": int(share) * chosen.processes})
+        environment |= {"FACEREC_RAY_ACTOR_CPUS": share, "RAY_OVERRIDE_RESOURCES": cluster}
+    else:
+        words = ["--processes", str(chosen.processes)]
+    with (folder / "workers.log").open("wb") as log:
+        process = subprocess.Popen([*facerec, *words], env=environment, stderr=log, stdout=log)
+    try:
+        while len(doing(process.pid)) < chosen.processes:
+            time.sleep(LOOK_SECONDS)
+        time.sleep(10)  # they load their models
+        yield process
+    finally:
+        for each in [*descendants(process.pid), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        process.wait()
+
+
+def follow(
+    service: Service, process: subprocess.Popen[bytes], count: int, began: float, kill_every: float | None
+) -> dict[str, Any]:
+    """Watch the album until nothing waits, and kill a worker now and then."""
+    chance, kills, first, wrong = random.Random(1), 0, 0.0, 0
+    next_kill = began + kill_every if kill_every else float("inf")
+    done, started = 0, False
+    while True:
+        progress = service.albums.service.progress("album")
+        now = time.perf_counter()
+        finished = progress.counts[ImageState.DONE] + progress.counts[ImageState.FAILED]
+        # Never backwards, and never more than there are.
+        wrong += finished < done or sum(progress.counts.values()) > count
+        done = finished
+        if done and not started:
+            first, started = now - began, True
+        if done == count:
+            break
+        if now - began > MOST_SECONDS or process.poll() is not None:
+            raise SystemExit(f"{done} of {count} images after {now - began:.0f} s; workers: {process.poll()}")
+        if now >= next_kill and (alive := doing(process.pid)):
+            os.kill(chance.choice(alive), signal.SIGKILL)
+            kills, next_kill = kills + 1, now + (kill_every or 0)
+        time.sleep(LOOK_SECONDS)
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": seconds,
+        "images_per_second": count / seconds,
+        "first_image_after_seconds": first,
+        "kills": kills,
+        "wrong_progress": wrong,
+    }
+
+
+def outcome(service: Service, names: dict[str, str]) -> dict[str, int]:
+    """What is missing from the collection, and what is there twice."""
+    progress = service.albums.service.progress("album")
+    faces: Counter[tuple[str | None, object]] = Counter()
+    token = None
+    while True:
+        page = service.faces.list("album", limit=4096, token=token).page
+        faces.update((face.external_image_id, face.box) for face in page.items)
+        token = page.next_token
+        if token is None:
+            break
+    by_image = Counter(external_id for external_id, _ in faces)
+    # All objects of one file have the same faces.
+    of_file: dict[str, set[int]] = {}
+    for external_id, name in names.items():
+        of_file.setdefault(name, set()).add(by_image[external_id])
+    return {
+        "failed": progress.counts[ImageState.FAILED],
+        "faces": faces.total(),
+        "doubles": faces.total() - len(faces),
+        "unequal_files": sum(len(counts) > 1 for counts in of_file.values()),
+        "files_without_faces": sum(counts == {0} for counts in of_file.values()),
+    }
+
+
+def descendants(process_id: int) -> list[int]:
+    """The processes below a process."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(status.read_text().rpartition(")")[2].split()[1]) == process_id:
+                found += [int(status.parent.name), *descendants(int(status.parent.name))]
+    return found
+
+
+def doing(process_id: int) -> list[int]:
+    """The processes that do jobs: workers, or Ray's actors."""
+    found = []
+    for each in descendants(process_id):
+        with contextlib.suppress(OSError):
+            title = Path(f"/proc/{each}/cmdline").read_bytes()
+            if b"facerec.cli.jobs_worker" in title or title.startswith(b"ray::JobActor"):
+                found.append(each)
+    return found
+
+
+def processor_seconds(process_id: int) -> float:
+    """Processor time of the processes that do jobs."""
+    total = 0
+    for each in doing(process_id):
+        with contextlib.suppress(OSError):
+            times = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += int(times[11]) + int(times[12])
+    return total / TICKS
+
+
+if __name__ == "__main__":
+    main()
