@@ -17,7 +17,7 @@ from wire_server import listening
 
 from facerec.api.rest.app import create_rest
 from facerec.bootstrap import Service, open_service
-from facerec.cli.albums import print_people
+from facerec.cli.album_people import print_people
 from facerec.config import read_settings
 from facerec.engine.fake import FakeEngine, draw
 from facerec.workers.handling import JobControl
