@@ -200,7 +200,7 @@ class WaitedTooLong(Overloaded):
 class RateExceeded(FacerecError):
     """Rate exceeded"""
 
-    def __init__(self, message: str | None = None, *, seconds: float) -> None:
+    def __init__(self, message: str | None = None, *, seconds: float = 1.0) -> None:
         """seconds: until one more request is let in."""
         super().__init__(message)
         self.seconds = seconds

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from shape_samples import differences, sample
 
-from facerec.api.rekognition.errors import WIRE_ERRORS, error_body
+from facerec.api.rekognition.errors import INTERNAL, UNAVAILABLE, WIRE_ERRORS, error_body
 from facerec.api.rekognition.model import read_model
 from facerec.api.rekognition.protocol import serializer
 from facerec.errors import FacerecError
@@ -86,8 +86,8 @@ def test_botocore_reads_code_and_message_of_every_error(error: type[FacerecError
     row = WIRE_ERRORS[error]
     assert read["Error"]["Code"] == row.code
     # What is behind a fault of the service is for its log: it may name machines.
-    faults = {"InternalServerError": "Internal server error", "ThrottlingException": str(error())}
-    assert read["Error"]["Message"] == faults.get(row.code, "what was wrong")
+    told = {INTERNAL: "Internal server error", UNAVAILABLE: str(error())}
+    assert read["Error"]["Message"] == told.get(row, "what was wrong")
     assert read["ResponseMetadata"]["HTTPStatusCode"] == row.status
 
 
