@@ -27,7 +27,8 @@ demo: $(VENV)/.demo ## Enrol a portrait, find it again in altered copies, draw t
 	$(BIN)/facerec demo $(FOLDER)
 
 test: check ## Check and test everything (TESTERS=... processes share the tests)
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not alone"
+	$(BIN)/pytest -m alone
 
 quick: $(VENV)/.dev ## The tests that take seconds
 	$(BIN)/pytest -m "not slow" tests/unit tests/contract tests/wire

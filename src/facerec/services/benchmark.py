@@ -32,6 +32,10 @@ class Turn:
         return self.processor_seconds / self.work * 1000
 
 
+WARMING_ROUNDS = 2
+"""Rounds that are not counted: in the second the networks are still compiled for sizes that come often."""
+
+
 def take_turns(
     contestants: Mapping[str, Callable[[], int]],
     work: int,
@@ -41,17 +45,17 @@ def take_turns(
 ) -> dict[str, list[Turn]]:
     """Let each contestant do the same work once a round, one after the other (A B A B ...).
 
-    Whatever else the machine does, and however warm it gets, falls on all of them alike. A round before the
-    first warms up and is not counted. work: how many things a contestant does in one call; the call gives the
+    Whatever else the machine does, and however warm it gets, falls on all of them alike. Rounds before the
+    first warm up and are not counted. work: how many things a contestant does in one call; the call gives the
     result of the turn.
     """
     turns: dict[str, list[Turn]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
+    for number in range(WARMING_ROUNDS + rounds):
         for name, contestant in contestants.items():
             began, used = clock(), processor_clock()
             result = contestant()
             seconds, processor_seconds = clock() - began, processor_clock() - used
-            if number:
+            if number >= WARMING_ROUNDS:
                 turns[name].append(Turn(work, seconds, processor_seconds, result))
     return turns
 

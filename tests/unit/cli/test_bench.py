@@ -24,7 +24,7 @@ from facerec.services.benchmark import (
 # --- arithmetic
 
 
-def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
+def test_contestants_take_turns_and_the_first_rounds_do_not_count() -> None:
     now = 0.0
     calls: list[str] = []
 
@@ -38,14 +38,14 @@ def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
         return work
 
     turns = take_turns(
-        {"ours": contestant("ours", [100, 2, 4, 1]), "peer": contestant("peer", [100, 8, 8, 8])},
+        {"ours": contestant("ours", [100, 50, 2, 4, 1]), "peer": contestant("peer", [100, 50, 8, 8, 8])},
         work=40,
         rounds=3,
         clock=lambda: now,
         processor_clock=lambda: 3 * now,
     )
-    assert calls == ["ours", "peer"] * 4
-    assert turns["ours"] == [Turn(40, 2, 6, 2), Turn(40, 4, 12, 3), Turn(40, 1, 3, 4)]
+    assert calls == ["ours", "peer"] * 5
+    assert turns["ours"] == [Turn(40, 2, 6, 3), Turn(40, 4, 12, 4), Turn(40, 1, 3, 5)]
     assert [turn.rate for turn in turns["ours"]] == [20, 10, 40]
     assert median_rate(turns["ours"]) == 20
     assert median_ratio(turns["ours"], turns["peer"]) == 4

@@ -33,7 +33,7 @@ def bench_engine(
     peer: Annotated[
         PeerName | None, typer.Option(help="Measure this beside it, taking turns, with the same networks.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds after one that warms up.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds after two that warm up.")] = 5,
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Pictures at work at a time; default: FACEREC_THREADS."),
@@ -74,7 +74,7 @@ def bench_engine(
         if opened is not None:
             turn = _contestant(work, its, opened.count_faces)
             contestants[opened.name] = _with_all_threads(turn)
-        note(f"{len(work)} pictures, {rounds} rounds after one that warms up")
+        note(f"{len(work)} pictures, {rounds} rounds after two that warm up")
         turns = take_turns(contestants, len(work), rounds)
         where = _measure_stages(settings, samples, rounds) if stages else None
     setting = {
