@@ -101,6 +101,7 @@ class Retention:
     """What removes faces, opened without a model."""
 
     database: Database
+    audit: AuditLog
     sweeper: Sweeper
     forgetting: ForgettingWithProof
     ends: EndService
@@ -204,7 +205,7 @@ def open_service(
         faces = FaceService(
             database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
         )
-        albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes)
+        albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes, audit)
         albums.service.finish_deletions()
         if background and settings.sweep_seconds:
             upkeep = _upkeep(sweeper, videos, albums, forgetful, settings, audit)
@@ -219,7 +220,7 @@ def open_service(
             collections=collections,
             faces=faces,
             searches=SearchService(database, vectors, engines, images, lifetimes=lifetimes),
-            image_jobs=ImageJobs(faces),
+            image_jobs=ImageJobs(faces, audit),
             people=people,
             registry=registry,
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
@@ -263,11 +264,14 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
     with contextlib.ExitStack() as stack:
         database = open_metastore(settings)
         stack.callback(database.close)
+        audit = AuditLog(database, settings.audit)
+        stack.callback(audit.close)
         lifetimes = Lifetimes(settings.face_ttl_seconds)
         vectors = open_vector_store(settings, database)
         stack.callback(vectors.close)
         yield Retention(
             database=database,
+            audit=audit,
             sweeper=Sweeper(database, vectors, lifetimes),
             forgetting=ForgettingWithProof(
                 database,

@@ -29,11 +29,13 @@ class RequestContext:
     error: str | None = None
     """Code that the REST door answers with; None while it is none."""
     collection: str | None = None
-    """The one that a request to the REST door names in its body, for the audit log."""
+    """The one that it is about, for the audit log, where its path does not name it."""
     people: list[str] = field(default_factory=list)
     """Ids of persons that it turned out to be about, for the audit log."""
     faces: list[str] = field(default_factory=list)
     """Ids of faces that it turned out to be about, for the audit log."""
+    access_key: str | None = None
+    """Id of the key that it makes or changes, for the audit log."""
     changes: bool = False
     """Whether a request that else only searches is to change something, for the audit log."""
     deadline: float | None = None

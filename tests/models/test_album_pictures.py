@@ -67,6 +67,7 @@ def albums(service: Service) -> AlbumUseCases:
         objects,
         cast(JobQueue, queue),
         Lifetimes(),
+        service.audit,
     )
     work = {
         IMAGE_JOB: made.indexing.index_image,

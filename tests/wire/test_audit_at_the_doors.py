@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -18,8 +21,12 @@ from facerec.access import KeyKind
 from facerec.cli import app
 from facerec.engine.fake import draw
 from facerec.errors import DatabaseUnavailable
+from facerec.services.albums.indexing import ATTEMPTS
+from facerec.services.albums.sources import new_image, parse_source
 from facerec.services.audit import AuditLog
 from facerec.services.keys import KeyLimits
+from facerec.workers.handling import JobControl
+from facerec.workers.tasks import handlers
 
 PICTURE = draw("zoe")
 
@@ -132,6 +139,42 @@ def test_faces_over_rest_are_written_as_at_the_other_door(server: Running) -> No
     ]
     assert [entry["faces"] for entry in written] == [[], [face], [face], [face]]
     assert written[1]["people"] == [server.service.audit.pseudonym("ann-passport")]
+
+
+@pytest.mark.parametrize("policy", ["on", "off"])
+def test_jobs_are_written_as_of_whoever_asked_for_them(
+    tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    bucket = f"audited-{policy}"
+    s3 = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="day/zoe.png", Body=PICTURE)
+    with running(tmp_path, s3_endpoint_url=s3_url, audit=policy) as server:
+        service = server.service
+        key = service.keys.create(kind=KeyKind.API, limits=KeyLimits())
+        with httpx.Client(base_url=f"{server.url}/api/v1", headers={"X-API-Key": key.secret}) as client:
+            client.post("/albums", json={"album_id": "party"})
+            prefix = {"prefix": {"bucket": bucket, "prefix": "day/"}}
+            assert client.post("/albums/party/images", json=prefix).status_code == 202
+        service.albums.service.add("party", [new_image(parse_source(f"s3://{bucket}/gone.png"))])
+        work = handlers(service)
+        while jobs := service.jobs.lease([*work], 10, seconds=60):
+            for job in jobs:
+                work[job.kind](replace(job, attempt=ATTEMPTS), JobControl(threading.Event()))
+            service.jobs.done(jobs)
+        done = [entry for entry in entries(server) if entry["door"] == "worker"]
+        faces = [face.face_id for face in service.faces.list("party").page.items]
+    assert len(faces) == 1
+    if policy == "off":
+        assert done == []
+        return
+    found, missing = sorted(done, key=lambda entry: len(entry["faces"]), reverse=True)
+    assert told(found) == ("album-image", "party", "ok")
+    assert (found["key"], found["faces"]) == (key.key.access_key_id, faces)
+    assert told(missing) == ("album-image", "party", "InvalidS3Object")
+    assert missing["key"] == "worker"
 
 
 def test_a_change_that_can_not_be_written_down_is_not_acknowledged(

@@ -13,17 +13,19 @@ from facerec.api.rekognition.shapes import bounding_box
 from facerec.bootstrap import Service, open_service
 from facerec.cli.album_people import people
 from facerec.cli.album_progress import end, follow, print_progress
+from facerec.cli.auditing import audited
 from facerec.cli.collections import Yes, every
 from facerec.cli.output import AsJson, counting, note, print_json, print_table, say
 from facerec.cli.pictures import at_once, pictures_in
 from facerec.config import read_settings
 from facerec.domain import LocalImage
 from facerec.errors import NotFound
-from facerec.metastore.albums import NewImage
+from facerec.metastore.albums import Album, NewImage
 from facerec.services.albums.searching import DEFAULT_PHOTOS, MOST_PHOTOS, FoundPhoto
 from facerec.services.albums.service import MOST_AT_ONCE
 from facerec.services.albums.sources import new_image, parse_source
 from facerec.services.albums.uploading import Upload, UploadResult
+from facerec.services.audit import Act
 
 BATCH = 8
 """Files that are indexed, and in memory, at a time."""
@@ -57,8 +59,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make an empty album, with a collection of its own."""
-    with open_service(read_settings()) as service:
+    with open_service(read_settings()) as service, audited(service.audit, "albums create", album_id) as entry:
         album = service.albums.service.create(album_id, title=title)
+        entry.collection = album.collection
     if as_json:
         print_json({"AlbumId": album.album_id, "Title": album.title})
     else:
@@ -109,12 +112,14 @@ def add(
     """Add images: files are indexed in the command, others are queued. Nothing is added twice."""
     told = _told_apart(places, prefix=prefix)
     with open_service(read_settings()) as service:
-        service.albums.service.get(album_id)
-        refused = _upload(service, album_id, told.files)
-        for start in range(0, len(told.images), MOST_AT_ONCE):
-            service.albums.service.add(album_id, told.images[start : start + MOST_AT_ONCE])
-        for bucket, below in told.prefixes:
-            service.albums.service.add_prefix(album_id, bucket, below)
+        album = service.albums.service.get(album_id)
+        refused = _upload(service, album, told.files)
+        if told.images or told.prefixes:
+            with audited(service.audit, "albums add", album.collection):
+                for start in range(0, len(told.images), MOST_AT_ONCE):
+                    service.albums.service.add(album_id, told.images[start : start + MOST_AT_ONCE])
+                for bucket, below in told.prefixes:
+                    service.albums.service.add_prefix(album_id, bucket, below)
         for result in refused:
             note(f"{result.name}: {result.refusal}")
         if told.images or told.prefixes:
@@ -129,7 +134,9 @@ def add(
 def retry(album_id: AlbumId, wait: Wait = False, as_json: AsJson = False) -> None:
     """Try again the images that have failed or were cancelled."""
     with open_service(read_settings()) as service:
-        service.albums.service.retry(album_id)
+        album = service.albums.service.get(album_id)
+        with audited(service.audit, "albums retry", album.collection):
+            service.albums.service.retry(album_id)
         end(service, album_id, wait=wait, as_json=as_json)
 
 
@@ -137,7 +144,9 @@ def retry(album_id: AlbumId, wait: Wait = False, as_json: AsJson = False) -> Non
 def cancel(album_id: AlbumId, as_json: AsJson = False) -> None:
     """Look at no more images. What is at work is finished."""
     with open_service(read_settings()) as service:
-        number = service.albums.service.cancel(album_id)
+        album = service.albums.service.get(album_id)
+        with audited(service.audit, "albums cancel", album.collection):
+            number = service.albums.service.cancel(album_id)
     if as_json:
         print_json({"AlbumId": album_id, "Cancelled": number})
     else:
@@ -151,7 +160,8 @@ def delete(album_id: AlbumId, yes: Yes = False, as_json: AsJson = False) -> None
         album = service.albums.service.get(album_id)
         if not yes:
             typer.confirm(f"Delete {album_id} with its {album.images} images?", abort=True, err=True)
-        service.albums.service.delete(album_id)
+        with audited(service.audit, "albums delete", album.collection):
+            service.albums.service.delete(album_id)
     if as_json:
         print_json({"AlbumId": album_id, "Deleted": True})
     else:
@@ -169,10 +179,14 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the photos that show the person of a picture, most similar first."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "albums search", act=Act.SEARCH) as entry,
+    ):
         found = service.albums.search.search(
             LocalImage(image), album or None, threshold=threshold, limit=limit
         )
+        entry.faces += [face.face_id for photo in found.photos for face in photo.faces]
     if as_json:
         print_json(
             {
@@ -206,12 +220,13 @@ def _told_apart(places: Sequence[str], *, prefix: bool) -> Places:
     return told
 
 
-def _upload(service: Service, album_id: str, files: Sequence[tuple[str, Path]]) -> list[UploadResult]:
+def _upload(service: Service, album: Album, files: Sequence[tuple[str, Path]]) -> list[UploadResult]:
     """Index files into an album; those that were not taken."""
 
     def work(batch: Sequence[tuple[str, Path]]) -> tuple[UploadResult, ...]:
         uploads = [Upload(name, path.read_bytes()) for name, path in batch]
-        return service.albums.uploads.add(album_id, uploads)
+        with audited(service.audit, "albums add", album.collection):
+            return service.albums.uploads.add(album.album_id, uploads)
 
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     refused: list[UploadResult] = []

@@ -21,7 +21,7 @@ audit_app = typer.Typer(no_args_is_help=True, help="List, check and prune the au
 
 @audit_app.command("list")
 def list_entries(
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most entries that are looked at.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most entries.")] = 100,
     within: Annotated[str | None, typer.Option(help="Only those of the last 1h, 7d, ...")] = None,
     person: Annotated[
         str | None, typer.Option(help="Only those about this user, person or external image id.")

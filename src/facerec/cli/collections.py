@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from facerec.bootstrap import open_service
+from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson, duration, print_json, print_table, say
 from facerec.config import duration_text, read_settings
 from facerec.domain import FOREVER, Collection, Page
@@ -39,7 +40,7 @@ def list_collections(as_json: AsJson = False) -> None:
 @collections_app.command()
 def create(name: Name, as_json: AsJson = False) -> None:
     """Create a collection, for faces of the model pack in use."""
-    with open_service(read_settings()) as service:
+    with open_service(read_settings()) as service, audited(service.audit, "collections create", name):
         created = service.collections.create(name)
     if as_json:
         print_json(_described(created))
@@ -70,7 +71,7 @@ def retain(
 
     default: as long as FACEREC_FACE_TTL says. Faces with an end of their own keep it.
     """
-    with open_service(read_settings()) as service:
+    with open_service(read_settings()) as service, audited(service.audit, "collections retain", name):
         found = service.collections.retain(name, None if time == "default" else duration(time))
     if as_json:
         print_json(_described(found))
@@ -86,7 +87,8 @@ def delete(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
         found = service.collections.describe(name)
         if not yes:
             typer.confirm(f"Delete {name} with its {found.face_count} faces?", abort=True, err=True)
-        service.collections.delete(name)
+        with audited(service.audit, "collections delete", name):
+            service.collections.delete(name)
     if as_json:
         print_json({"CollectionId": name, "Deleted": True})
     else:

@@ -9,11 +9,13 @@ import typer
 
 from facerec.api.rekognition.shapes import stored_face
 from facerec.bootstrap import open_retention, open_service
+from facerec.cli.auditing import audited
 from facerec.cli.collections import every
 from facerec.cli.output import AsJson, duration, note, print_json, print_table, say
 from facerec.cli.search import described, print_matches
 from facerec.config import read_settings
 from facerec.domain import FOREVER, Face
+from facerec.services.audit import Act
 
 faces_app = typer.Typer(no_args_is_help=True, help="List, search and delete the faces of a collection.")
 
@@ -48,8 +50,12 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the faces that look like a stored one."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "faces search", collection, act=Act.SEARCH, faces=[face_id]) as entry,
+    ):
         found = service.faces.search(collection, face_id, limit=limit, threshold=threshold)
+        entry.faces += [match.face.face_id for match in found.matches]
     if as_json:
         print_json({"SearchedFaceId": face_id, "FaceMatches": [described(match) for match in found.matches]})
     else:
@@ -73,7 +79,10 @@ def expire(
     """Give faces an end of their own, whatever their collection says."""
     seconds = None if after == "default" else duration(after)
     settings = read_settings()
-    with open_retention(settings) as retention:
+    with (
+        open_retention(settings) as retention,
+        audited(retention.audit, "faces expire", collection, faces=face_ids),
+    ):
         result = retention.ends.set(collection, face_ids, seconds)
     if as_json:
         print_json(
@@ -107,7 +116,10 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete faces; one that belongs to a user stays until it is disassociated."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "faces delete", collection, faces=face_ids),
+    ):
         result = service.faces.delete(collection, face_ids)
     if as_json:
         print_json(

@@ -9,6 +9,7 @@ import typer
 
 from facerec.bootstrap import open_service
 from facerec.cli.album_progress import end
+from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson
 from facerec.config import read_settings
 from facerec.domain import S3Image
@@ -33,7 +34,10 @@ def import_images(
     as_json: AsJson = False,
 ) -> None:
     """Import the images that a manifest names. Its id is printed: `facerec albums show` follows it."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "import-images", collection),
+    ):
         imports = service.albums.imports
         if manifest.startswith("s3://"):
             place = parse_source(manifest)

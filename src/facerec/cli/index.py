@@ -10,6 +10,7 @@ from typing import IO, Annotated
 import typer
 
 from facerec.bootstrap import Service, open_service
+from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson, counting, duration, note, print_json, say
 from facerec.cli.pictures import ExternalIds, at_once, external_id, pictures_in
 from facerec.config import read_settings
@@ -160,7 +161,8 @@ def index(
 
 def _create(service: Service, collection: str) -> None:
     try:
-        service.collections.create(collection)
+        with audited(service.audit, "collections create", collection):
+            service.collections.create(collection)
     except AlreadyExists:
         return
     note(f"Created the collection {collection}.")
@@ -187,14 +189,18 @@ def _index_all(
     """(faces stored, faces left out, [(entry, why it failed)])."""
 
     def work(entry: Entry) -> IndexResult:
-        return service.faces.index(
-            collection,
-            LocalImage(entry.path),
-            external_image_id=entry.external_id,
-            max_faces=choice.max_faces,
-            quality_filter=choice.quality_filter,
-            expires_in=choice.expires_in,
-        )
+        named = [] if entry.external_id is None else [entry.external_id]
+        with audited(service.audit, "index", collection, people=named) as written:
+            result = service.faces.index(
+                collection,
+                LocalImage(entry.path),
+                external_image_id=entry.external_id,
+                max_faces=choice.max_faces,
+                quality_filter=choice.quality_filter,
+                expires_in=choice.expires_in,
+            )
+            written.faces += [one.face.face_id for one in result.indexed]
+        return result
 
     faces = left_out = 0
     failures = []

@@ -12,10 +12,12 @@ import typer
 
 from facerec.access import AccessKey, KeyKind, RateLimit, Scope, parse_collections, parse_rate
 from facerec.bootstrap import open_keys
+from facerec.cli.auditing import audited, opened_log
 from facerec.cli.output import AsJson, print_json
 from facerec.config import parse_duration, read_settings
 from facerec.domain import FOREVER
 from facerec.metastore import open_metastore
+from facerec.observability import RequestContext
 from facerec.services.keys import CreatedKey, KeyLimits, KeyService
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke keys.")
@@ -49,16 +51,18 @@ def create(
         rate=_rate(rate),
         seconds=None if seconds == FOREVER else seconds,
     )
-    with _keys() as keys:
+    with _keys("keys create") as (keys, entry):
         created = keys.create(label, kind=KeyKind.API if api else KeyKind.AWS, limits=limits)
+        entry.access_key = created.key.access_key_id
     _show(created, as_json=as_json)
 
 
 @keys_app.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """List the keys, revoked ones too, without their secrets."""
-    with _keys() as keys:
-        listed = keys.list()
+    settings = read_settings()
+    with contextlib.closing(open_metastore(settings)) as database:
+        listed = open_keys(settings, database).list()
     if as_json:
         print_json([_described(key) for key in listed])
         return
@@ -90,7 +94,7 @@ def rotate(
     seconds = _read(parse_duration, grace, "--grace")
     if seconds == FOREVER:
         raise typer.BadParameter("a secret has to end", param_hint="--grace")
-    with _keys() as keys:
+    with _keys("keys rotate", access_key_id) as (keys, _):
         rotated = keys.rotate(access_key_id, grace_seconds=seconds)
     _show(rotated, as_json=as_json)
     if not as_json:
@@ -101,7 +105,7 @@ def rotate(
 @keys_app.command()
 def revoke(access_key_id: KeyId, as_json: AsJson = False) -> None:
     """Revoke a key, for good. Every running service refuses it when this has ended."""
-    with _keys() as keys:
+    with _keys("keys revoke", access_key_id) as (keys, _):
         keys.revoke(access_key_id)
         revoked = next(key for key in keys.list() if key.access_key_id == access_key_id)
     if as_json:
@@ -111,14 +115,16 @@ def revoke(access_key_id: KeyId, as_json: AsJson = False) -> None:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[KeyService]:
-    """The keys of the settings' database; no model is loaded."""
+def _keys(command: str, key_id: str | None = None) -> Iterator[tuple[KeyService, RequestContext]]:
+    """The keys of the settings' database, to change one; no model is loaded."""
     settings = read_settings()
-    database = open_metastore(settings)
-    try:
-        yield open_keys(settings, database)
-    finally:
-        database.close()
+    with (
+        contextlib.closing(open_metastore(settings)) as database,
+        opened_log(settings, database) as log,
+        audited(log, command) as entry,
+    ):
+        entry.access_key = key_id
+        yield open_keys(settings, database), entry
 
 
 def _show(created: CreatedKey, *, as_json: bool) -> None:

@@ -24,12 +24,14 @@ from rich.progress import (
 from rich.text import Text
 
 from facerec.auth.sealing import read_master_key, read_or_create_master_key
+from facerec.cli.auditing import audited, opened_log
 from facerec.cli.output import AsJson, downloading, note, print_json, print_table, say
 from facerec.config import Settings, read_settings
 from facerec.db import Database
 from facerec.errors import InvalidParameter, PackError
 from facerec.metastore import keys as key_rows
 from facerec.metastore import open_metastore
+from facerec.services.audit import Act
 from facerec.services.transfer import importing
 from facerec.services.transfer.content import CollectionHead
 from facerec.services.transfer.exporting import export
@@ -55,8 +57,13 @@ def export_collections(
     Broken off, the same command goes on where it stopped. docs/moving.md describes the file.
     """
     began = time.monotonic()
-    with opened_database(read_settings()) as database, _moving("exporting") as progress:
-        exported = export(database, file, collections or (), with_keys=keys, progress=progress)
+    settings = read_settings()
+    with opened_database(settings) as database, opened_log(settings, database) as log:
+        with _moving("exporting") as progress:
+            exported = export(database, file, collections or (), with_keys=keys, progress=progress)
+        for name, _, _ in exported.collections:
+            with audited(log, "export", name, act=Act.SEARCH):
+                pass
     seconds = time.monotonic() - began
     if as_json:
         print_json(
@@ -124,7 +131,7 @@ def import_collections(
     if keys and not content.head.keys:
         raise InvalidParameter(f"{file} holds no access keys: it was exported without --keys")
     began = time.monotonic()
-    with opened_database(settings) as database:
+    with opened_database(settings) as database, opened_log(settings, database) as log:
         importer = Importer(
             database,
             file,
@@ -135,9 +142,16 @@ def import_collections(
         )
         importer.check()
         # Before the faces: what may fail comes first.
-        stored_keys = _import_keys(settings, database, content, source_master_key) if keys else 0
+        stored_keys = 0
+        if keys:
+            with audited(log, "import --keys"):
+                stored_keys = _import_keys(settings, database, content, source_master_key)
         with _moving("importing") as progress:
             done = importer.run(progress)
+        for one in done:
+            if one.outcome in (Outcome.IMPORTED, Outcome.REPLACED):
+                with audited(log, "import", one.name):
+                    pass
     seconds = time.monotonic() - began
     _report(file, settings, done, stored_keys, seconds, as_json=as_json)
     if content.head.keys and not keys:

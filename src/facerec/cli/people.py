@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from facerec.bootstrap import open_service
+from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson, note, print_json, say
 from facerec.config import read_settings
 from facerec.domain import ImageReference, LocalImage, Review
@@ -46,7 +47,10 @@ def import_people(
     with open_service(settings) as service, ThreadPoolExecutor(settings.threads) as pool:
 
         def work(entry: Entry) -> tuple[Entry, Enrolment]:
-            enrolment = bring(service.registry, entry, lambda text: _reference(manifest, text), review)
+            collection = service.registry.policy.collection
+            with audited(service.audit, "people import", collection, people=[entry.person_id]) as written:
+                enrolment = bring(service.registry, entry, lambda text: _reference(manifest, text), review)
+                written.faces += [image.face_id for image in enrolment.images if image.face_id is not None]
             return entry, enrolment
 
         for entry, enrolment in pool.map(work, list(_entries(manifest))):

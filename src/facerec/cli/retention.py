@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from facerec.bootstrap import open_cleaner, open_retention
+from facerec.bootstrap import Retention, open_cleaner, open_retention
+from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson, note, print_json, print_table, say
 from facerec.config import read_settings
 from facerec.errors import InvalidParameter
+from facerec.observability import RequestContext
 from facerec.services.retention.cleaning import Item
 from facerec.services.retention.cleaning import clean as clean_up
 from facerec.services.retention.forgetting import ForgetRequest, Forgotten
@@ -29,7 +32,7 @@ def expire(
     as_json: AsJson = False,
 ) -> None:
     """Remove the faces that are past their time now, without waiting for the service's sweep."""
-    with open_retention(read_settings()) as retention:
+    with open_retention(read_settings()) as retention, audited(retention.audit, "expire", collection):
         removed = retention.sweeper.expire(collection)
     if as_json:
         print_json({"Removed": removed})
@@ -100,7 +103,10 @@ def forget(
             typer.confirm(f"Forget {_counted(found)}?", abort=True, err=True)
         # Before anything is deleted: a proof that cannot be written has to be known of first.
         places = _report_files(report)
-        proof = retention.forgetting.forget(request, rewrite=rewrite)
+        with contextlib.ExitStack() as entries:
+            for each in found:
+                entries.enter_context(_audited(retention, request, each))
+            proof = retention.forgetting.forget(request, rewrite=rewrite)
     _write(places, proof)
     if as_json:
         typer.echo(json.dumps(proof.as_json(), ensure_ascii=False, indent=2))
@@ -108,6 +114,20 @@ def forget(
         typer.echo(proof.as_text(), nl=False)
     if not proof.confirmed:
         raise typer.Exit(NOT_CONFIRMED)
+
+
+def _audited(
+    retention: Retention, request: ForgetRequest, found: Forgotten
+) -> contextlib.AbstractContextManager[RequestContext]:
+    """The entry of one collection."""
+    named = [request.external_image_id, None if found.user is None else found.user.user_id]
+    return audited(
+        retention.audit,
+        "forget",
+        found.collection.name,
+        faces=[face.face_id for face in found.faces],
+        people=[name for name in named if name is not None],
+    )
 
 
 def _print_plan(found: list[Forgotten], *, as_json: bool) -> None:

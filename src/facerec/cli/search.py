@@ -9,9 +9,11 @@ import typer
 
 from facerec.api.rekognition.shapes import bounding_box, face_match
 from facerec.bootstrap import open_service
+from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson, print_json, print_table, say
 from facerec.config import read_settings
 from facerec.domain import FaceMatch, LocalImage
+from facerec.services.audit import Act
 
 
 def search(
@@ -22,8 +24,12 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the faces of a collection that look like the largest face of a picture."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "search", collection, act=Act.SEARCH) as entry,
+    ):
         found = service.faces.search_by_image(collection, LocalImage(image), limit=limit, threshold=threshold)
+        entry.faces += [match.face.face_id for match in found.matches]
     if as_json:
         print_json(
             {

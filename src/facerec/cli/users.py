@@ -9,11 +9,13 @@ import typer
 
 from facerec.api.rekognition.shapes import user_match
 from facerec.bootstrap import open_service
+from facerec.cli.auditing import audited
 from facerec.cli.collections import Yes, every
 from facerec.cli.output import AsJson, note, print_json, print_table, say
 from facerec.config import read_settings
 from facerec.domain import LocalImage
 from facerec.errors import InvalidParameter
+from facerec.services.audit import Act
 from facerec.services.people import Association
 
 users_app = typer.Typer(
@@ -28,7 +30,10 @@ FaceIds = Annotated[list[str], typer.Argument(help="Ids of stored faces.")]
 @users_app.command()
 def create(user: UserId, collection: InCollection, as_json: AsJson = False) -> None:
     """Create a user without faces."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "users create", collection, people=[user]),
+    ):
         service.people.create(collection, user)
     if as_json:
         print_json({"UserId": user, "Created": True})
@@ -55,7 +60,10 @@ def delete(user: UserId, collection: InCollection, yes: Yes = False, as_json: As
     """Delete a user; the faces stay in the collection."""
     if not yes:
         typer.confirm(f"Delete the user {user} of {collection}?", abort=True, err=True)
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "users delete", collection, people=[user]),
+    ):
         service.people.delete(collection, user)
     if as_json:
         print_json({"UserId": user, "Deleted": True})
@@ -74,7 +82,10 @@ def associate(
     as_json: AsJson = False,
 ) -> None:
     """Make stored faces those of a user."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "users associate", collection, people=[user], faces=face_ids),
+    ):
         result = service.people.associate(collection, user, face_ids, threshold=threshold)
     _report(result, user, "Associated", as_json=as_json)
 
@@ -82,7 +93,10 @@ def associate(
 @users_app.command()
 def disassociate(user: UserId, face_ids: FaceIds, collection: InCollection, as_json: AsJson = False) -> None:
     """Take faces away from a user; they stay in the collection."""
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "users disassociate", collection, people=[user], faces=face_ids),
+    ):
         result = service.people.disassociate(collection, user, face_ids)
     _report(result, user, "Disassociated", as_json=as_json)
 
@@ -101,7 +115,10 @@ def search(
     given = [option for option in (image, user, face) if option is not None]
     if len(given) != 1:
         raise InvalidParameter("search users by one of --image, --user and --face")
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "users search", collection, act=Act.SEARCH) as entry,
+    ):
         if image is not None:
             found = service.people.search_by_image(
                 collection, LocalImage(image), limit=limit, threshold=threshold
@@ -110,6 +127,8 @@ def search(
             found = service.people.search(
                 collection, user_id=user, face_id=face, limit=limit, threshold=threshold
             )
+        entry.people += [*([user] if user else []), *(match.user.user_id for match in found.matches)]
+        entry.faces += [face] if face else []
     if as_json:
         matches = [{**user_match(match), "Cosine": match.cosine} for match in found.matches]
         print_json({"UserMatches": matches, "FaceModelVersion": found.model_version})

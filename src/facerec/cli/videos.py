@@ -12,6 +12,7 @@ import typer
 
 from facerec.api.rekognition.shapes import video_job
 from facerec.bootstrap import Service, open_service
+from facerec.cli.auditing import audited
 from facerec.cli.image_places import reference
 from facerec.cli.output import AsJson, downloading, print_json, print_table, say
 from facerec.cli.search import described
@@ -19,6 +20,7 @@ from facerec.cli.timeline import check_timeline, draw_timeline, name_of
 from facerec.config import read_settings
 from facerec.domain import VideoJob, VideoOperation, VideoState, VideoWish
 from facerec.errors import InvalidVideo
+from facerec.services.audit import Act
 from facerec.services.videos.service import Appearing
 from facerec.services.videos.working import VideoThreads
 
@@ -39,7 +41,10 @@ def video(
     """Find out who is in a video, and when."""
     if timeline is not None:
         check_timeline(timeline)
-    with open_service(read_settings()) as service:
+    with (
+        open_service(read_settings()) as service,
+        audited(service.audit, "video", collection, act=Act.SEARCH) as entry,
+    ):
         wish = VideoWish(
             operation=VideoOperation.FACE_SEARCH,
             video=reference(place, Path.cwd()),
@@ -50,6 +55,7 @@ def video(
         if job.state is VideoState.FAILED:
             raise InvalidVideo(f"{place}: {job.message}")
         found = service.videos.appearances(job.job_id)
+        entry.faces += [match.face.face_id for one in found for match in one.matches]
         if timeline is not None:
             draw_timeline(timeline, job, found, title=f"{Path(place).name} in {collection}")
     if as_json:

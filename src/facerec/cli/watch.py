@@ -17,11 +17,13 @@ import typer
 
 from facerec.api.rekognition.shapes import compared_face, face_match
 from facerec.bootstrap import open_service
+from facerec.cli.auditing import audited
 from facerec.cli.output import note
 from facerec.config import Settings, read_settings
 from facerec.engine.video.live import LiveFrame, LiveStream
 from facerec.errors import NoticeFailed
 from facerec.notices.webhook import Webhook
+from facerec.services.audit import Act
 from facerec.services.videos.watching import Sighting
 
 BYTES_A_PIXEL = 6
@@ -61,7 +63,9 @@ def watch(
                 limit=limit,
             )
             if any(one.matches for one in seen) or (seen and not matches_only):
-                tell(json.dumps(_record(stream_id, frame, seen)))
+                matched = [match.face.face_id for one in seen for match in one.matches]
+                with audited(service.audit, "watch", collection, act=Act.SEARCH, faces=matched):
+                    tell(json.dumps(_record(stream_id, frame, seen)))
             time.sleep(max(1 / fps - (time.monotonic() - began), 0))
 
 

@@ -64,16 +64,30 @@ def append(connection: sa.Connection, key: bytes, chain: str, entries: Sequence[
         connection.execute(audit_chains.update().where(mine).values(last_number=number, last_digest=digest))
 
 
-def latest(connection: sa.Connection, *, since: float, limit: int) -> list[AuditRow]:
-    """The newest entries from `since` (seconds since the epoch) on, the newest first."""
+def latest(
+    connection: sa.Connection, *, since: float, limit: int, person: str | None = None
+) -> list[AuditRow]:
+    """The newest entries from `since` (seconds since the epoch) on, the newest first.
+
+    person: only those with this pseudonym, which is nothing else's id.
+    """
     entry = audit_entries.c
-    query = (
-        sa.select(entry.chain, entry.number, entry.at, entry.content)
-        .where(entry.at >= since)
-        .order_by(entry.at.desc(), entry.chain, entry.number.desc())
-        .limit(limit)
-    )
+    query = sa.select(entry.chain, entry.number, entry.at, entry.content).where(entry.at >= since)
+    if person is not None:
+        query = query.where(_has(entry.content, person))
+    query = query.order_by(entry.at.desc(), entry.chain, entry.number.desc()).limit(limit)
     return [AuditRow(*row) for row in connection.execute(query)]
+
+
+def mentioned(connection: sa.Connection, names: Sequence[str]) -> set[str]:
+    """Those of some ids or pseudonyms that any entry has."""
+    content = audit_entries.c.content
+    return {
+        name
+        for name in names
+        if connection.scalar(sa.select(audit_entries.c.number).where(_has(content, name)).limit(1))
+        is not None
+    }
 
 
 def verify(connection: sa.Connection, key: bytes) -> list[ChainState]:
@@ -128,6 +142,11 @@ def prune(connection: sa.Connection, before: float) -> int:
             pruned = {"pruned_number": last, "pruned_digest": digest}
             connection.execute(audit_chains.update().where(mine).values(**pruned))
     return removed
+
+
+def _has(content: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
+    """Whether an entry has an id or pseudonym, which is nothing else's."""
+    return content.contains(f'"{name}"', autoescape=True)
 
 
 def _entries(connection: sa.Connection, chain: str) -> Iterator[Any]:

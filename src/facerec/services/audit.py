@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -10,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -20,7 +21,7 @@ from facerec.db import Database
 from facerec.errors import StorageError
 from facerec.metastore import audit, meta
 from facerec.metastore.audit import ChainState
-from facerec.observability import RequestContext
+from facerec.observability import RequestContext, request_context
 from facerec.services.background import Background
 
 MOST_IDS = 50
@@ -60,6 +61,8 @@ class Deed:
     face_ids: tuple[str, ...] = ()
     people: tuple[str, ...] = ()
     """Ids that callers gave: of users, persons, external images. They are written as pseudonyms."""
+    access_key: str | None = None
+    """Id of the key that was made or changed, where it was about one."""
 
 
 class AuditLog:
@@ -108,6 +111,8 @@ class AuditLog:
             "people": [self.pseudonym(name) for name in deed.people[:MOST_IDS]],
             "people_count": len(deed.people),
         }
+        if deed.access_key is not None:
+            content["access_key"] = deed.access_key
         entry = (self._clock(), json.dumps(content, separators=(",", ":")))
         if deed.act is Act.CHANGE and deed.outcome == DONE:
             self._database.write_together(
@@ -119,6 +124,35 @@ class AuditLog:
             if len(self._waiting) > MOST_WAITING:
                 self._waiting.popleft()
                 self._lost += 1
+
+    @contextlib.contextmanager
+    def writing(
+        self, context: RequestContext, *, act: Act, door: str, operation: str
+    ) -> Iterator[RequestContext]:
+        """Write at the end of the block what was done in it, which is `context`'s work.
+
+        Collection, people, faces and key are those that the context names by then. Raises StorageError as
+        `record` does.
+        """
+        outcome = DONE
+        try:
+            with request_context(context):
+                yield context
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            deed = Deed(
+                act=act,
+                door=door,
+                operation=operation,
+                collection=context.collection,
+                outcome=outcome,
+                face_ids=tuple(dict.fromkeys(context.faces)),
+                people=tuple(dict.fromkeys(context.people)),
+                access_key=context.access_key,
+            )
+            self.record(context, deed)
 
     def flush(self) -> None:
         """Write what waits. Raises StorageError; it waits on then."""
@@ -155,16 +189,15 @@ class AuditLog:
     def latest(
         self, *, since: float = 0.0, limit: int = 1000, person: str | None = None
     ) -> list[dict[str, Any]]:
-        """The newest entries, the newest first. person: of them those about this id that a caller gave."""
+        """The newest entries, the newest first. person: of those about this id that a caller gave."""
         self.flush()
+        pseudonym = None if person is None else self.pseudonym(person)
         with self._database.read() as connection:
-            rows = audit.latest(connection, since=since, limit=limit)
-        entries: Iterable[dict[str, Any]] = (
+            rows = audit.latest(connection, since=since, limit=limit, person=pseudonym)
+        return [
             {"at": row.at, "chain": row.chain, "number": row.number, **json.loads(row.content)}
             for row in rows
-        )
-        wanted = None if person is None else self.pseudonym(person)
-        return [entry for entry in entries if wanted is None or wanted in entry["people"]]
+        ]
 
     def verify(self) -> list[ChainState]:
         """Every chain, with what is wrong with it."""

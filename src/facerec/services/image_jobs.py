@@ -6,7 +6,10 @@ from facerec.domain import S3Image, UrlImage
 from facerec.errors import ConfigurationError, InvalidParameter
 from facerec.jobs.base import Job, NewJob, Priority
 from facerec.jobs.s3_events import CreatedObject
+from facerec.observability import current_request
 from facerec.services.albums.sources import is_image_name, new_image, parse_source, s3_image
+from facerec.services.askers import WORKER
+from facerec.services.audit import Act, AuditLog
 from facerec.services.external_ids import EXTERNAL_ID
 from facerec.services.faces import FaceService
 
@@ -65,8 +68,9 @@ class S3EventRules:
 class ImageJobs:
     """Does the jobs of single images. Safe to call from many threads."""
 
-    def __init__(self, faces: FaceService) -> None:
+    def __init__(self, faces: FaceService, audit: AuditLog) -> None:
         self._faces = faces
+        self._audit = audit
 
     def index(self, job: Job) -> None:
         """Index the faces of the image. Done again it finds them by image and external id, and stores none.
@@ -78,4 +82,9 @@ class ImageJobs:
         )
         if not isinstance(collection, str) or not isinstance(source, str) or not isinstance(external_id, str):
             raise InvalidParameter("The job names no image and collection.")
-        self._faces.index(collection, parse_source(source), external_image_id=external_id)
+        request = current_request()
+        request.collection = collection
+        request.people.append(external_id)
+        with self._audit.writing(request, act=Act.CHANGE, door=WORKER, operation=job.kind):
+            result = self._faces.index(collection, parse_source(source), external_image_id=external_id)
+            request.faces += [one.face.face_id for one in result.indexed]

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from facerec.jobs.base import Job
+from facerec.observability import request_context
 from facerec.services.albums.placing import PEOPLE_JOB
 from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB
 from facerec.services.albums.use_cases import AlbumUseCases
+from facerec.services.askers import context_of
 from facerec.services.image_jobs import INDEX_IMAGE_JOB, ImageJobs
 from facerec.workers.handling import Handler, Handlers, JobControl
 
@@ -43,6 +45,7 @@ def _whole(work: Callable[[Job], None]) -> Handler:
     """A handler of what takes a moment: once begun it is finished, whoever wants to stop."""
 
     def handle(job: Job, _control: JobControl) -> None:
-        work(job)
+        with request_context(context_of(job)):
+            work(job)
 
     return handle

@@ -97,7 +97,7 @@ def test_a_person_is_forgotten_with_a_proof(facerec: Run, pictures: Path, tmp_pa
     assert count(facerec) == 3
     report = tmp_path / "proof.json"
     done = facerec("forget", "ann", "--collection", "album", "--report", report, "--yes")
-    assert done.code == 0, done.err
+    assert done.code == 0, done.out
     told = json.loads(report.read_text())
     assert told["Confirmed"] is True
     assert [face["FaceId"] for face in told["Deleted"][0]["Faces"]] == [first, second]

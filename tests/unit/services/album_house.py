@@ -23,6 +23,7 @@ from facerec.services.albums.people import AlbumPeople
 from facerec.services.albums.placing import PEOPLE_JOB, PeoplePlacing
 from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB, AlbumService
 from facerec.services.albums.sources import new_image
+from facerec.services.audit import AuditLog
 
 BUCKET = "photos"
 
@@ -144,6 +145,9 @@ def open_albums(folder: Path, database_url: str | None = None) -> Iterator[Album
         placing = PeoplePlacing(
             house.database, house.engines, cast(JobQueue, queue), lifetimes=house.lifetimes
         )
-        work = AlbumIndexing(house.database, albums, house.faces, bucket, placing, lifetimes=house.lifetimes)
+        audit = AuditLog(house.database, "off")
+        work = AlbumIndexing(
+            house.database, albums, house.faces, bucket, placing, audit, lifetimes=house.lifetimes
+        )
         people = AlbumPeople(house.database, placing, lifetimes=house.lifetimes)
         yield AlbumHouse(house, bucket, queue, albums, work, people, placing)

@@ -27,11 +27,14 @@ from facerec.images.base import ObjectStore
 from facerec.jobs.base import Job, Priority
 from facerec.metastore import albums
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing
+from facerec.observability import current_request
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.manifests import kind_of, read_manifest
 from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.sources import is_image_name, new_image, reference_of
+from facerec.services.askers import WORKER
+from facerec.services.audit import Act, AuditLog
 from facerec.services.faces import FaceService, IndexResult
 from facerec.services.retention.lifetimes import Lifetimes
 
@@ -67,6 +70,7 @@ class AlbumIndexing:
         faces: FaceService,
         objects: ObjectStore,
         placing: PeoplePlacing,
+        audit: AuditLog,
         *,
         lifetimes: Lifetimes | None = None,
     ) -> None:
@@ -76,6 +80,7 @@ class AlbumIndexing:
         self._faces = faces
         self._objects = objects
         self._placing = placing
+        self._audit = audit
         self._imports = ImportService(database, albums, lifetimes=lifetimes)
         self._clock = (lifetimes or Lifetimes()).clock
 
@@ -126,8 +131,14 @@ class AlbumIndexing:
 
     def _try(self, album: Album, image: AlbumImage, job: Job) -> None:
         """Look at an image, and note what became of it. Raises what may pass while there are attempts."""
+        request = current_request()
+        request.collection = album.collection
+        request.people.append(image.external_id)
         try:
-            result = self._index(album, image)
+            # Before the image counts as done: of a worker killed in between, the next one writes it again.
+            with self._audit.writing(request, act=Act.CHANGE, door=WORKER, operation=job.kind):
+                result = self._index(album, image)
+                request.faces += [one.face.face_id for one in result.indexed]
         except FacerecError as error:
             passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
             if passing and job.attempt < ATTEMPTS:

@@ -19,6 +19,7 @@ from facerec.jobs.base import ALL_KINDS, JobQueue, NewJob, Priority
 from facerec.metastore import album_people, albums, collections
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing, NewImage
 from facerec.services.albums.sources import check_bucket
+from facerec.services.askers import asker
 from facerec.services.collections import remove_deleted
 from facerec.services.engines import Engines
 from facerec.services.external_ids import EXTERNAL_ID
@@ -272,10 +273,11 @@ class AlbumService:
 
     def dispatch(self, key: AlbumKey, priority: Priority) -> None:
         """Queue jobs for what waits in an album and has none. Raises JobQueueUnavailable."""
+        by = asker()
         with self._database.read() as connection:
             listings = albums.unqueued_listings(connection, key)
         for number in listings:
-            self._queue.put([NewJob(kind=LISTING_JOB, payload={"album": key, "listing": number})])
+            self._queue.put([NewJob(kind=LISTING_JOB, payload={"album": key, "listing": number, **by})])
             with self._database.write() as connection:
                 albums.mark_listing_queued(connection, key, number)
         while True:
@@ -285,7 +287,7 @@ class AlbumService:
                 return
             self._queue.put(
                 [
-                    NewJob(kind=IMAGE_JOB, payload={"album": key, "image": number}, priority=priority)
+                    NewJob(kind=IMAGE_JOB, payload={"album": key, "image": number, **by}, priority=priority)
                     for number in numbers
                 ]
             )

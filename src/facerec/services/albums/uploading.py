@@ -11,6 +11,7 @@ from facerec.engine.image_ids import image_id_of
 from facerec.errors import FacerecError, ImageTooLarge, InvalidImage, InvalidParameter
 from facerec.metastore import albums
 from facerec.metastore.albums import Album, ImageState, NewImage
+from facerec.observability import current_request
 from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.sources import uploaded_image
 from facerec.services.faces import FaceService
@@ -79,6 +80,9 @@ class AlbumUploads:
             )
         except ONE_IMAGES_ERRORS as error:
             return UploadResult(upload.name, refusal=error)
+        request = current_request()
+        request.people.append(new.external_id)
+        request.faces += [one.face.face_id for one in result.indexed]
         number = self._note(album, new, len(result.indexed), result.image_id)
         return UploadResult(upload.name, number, len(result.indexed))
 

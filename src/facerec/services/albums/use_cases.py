@@ -14,6 +14,7 @@ from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.searching import AlbumSearch
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.uploading import AlbumUploads
+from facerec.services.audit import AuditLog
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceService
 from facerec.services.retention.lifetimes import Lifetimes
@@ -44,6 +45,7 @@ def album_use_cases(
     objects: ObjectStore,
     queue: JobQueue,
     lifetimes: Lifetimes,
+    audit: AuditLog,
 ) -> AlbumUseCases:
     """The use cases over the parts of a service."""
     service = AlbumService(database, vectors, engines, queue, lifetimes=lifetimes)
@@ -54,6 +56,6 @@ def album_use_cases(
         search=AlbumSearch(database, vectors, engines, images, lifetimes=lifetimes),
         imports=ImportService(database, service, lifetimes=lifetimes),
         people=AlbumPeople(database, placing, lifetimes=lifetimes),
-        indexing=AlbumIndexing(database, service, faces, objects, placing, lifetimes=lifetimes),
+        indexing=AlbumIndexing(database, service, faces, objects, placing, audit, lifetimes=lifetimes),
         placing=placing,
     )

@@ -12,7 +12,7 @@ from facerec.config import Settings
 from facerec.db import Database, erasure
 from facerec.domain import EntityKind
 from facerec.errors import StorageError
-from facerec.metastore import changes, meta
+from facerec.metastore import audit, changes, meta
 from facerec.services.retention.files import pieces_of, search_files
 from facerec.services.retention.forgetting import Check, ForgetRequest, ForgettingService, Forgotten
 
@@ -167,7 +167,8 @@ class ForgettingWithProof:
     def _patterns(self, forgotten: Sequence[Forgotten]) -> list[bytes]:
         """Face ids, and pieces of the embeddings as they were stored and in the clear.
 
-        Embeddings that other faces have too, which stay (the same image indexed twice), are left out.
+        Embeddings that other faces have too, which stay (the same image indexed twice), are left out; so are
+        ids that the audit log has, whose entries stay.
         """
         codes = {code for each in forgotten for code in each.stored}
         codes |= {
@@ -176,10 +177,12 @@ class ForgettingWithProof:
             for vectors in each.vectors.values()
             for embedding in vectors.values()
         }
+        ids = [face.face_id for each in forgotten for face in each.faces]
         with self._database.read() as connection:
             codes -= changes.stored_still(connection, sorted(codes))
-        patterns = [uuid.UUID(face.face_id).bytes for each in forgotten for face in each.faces]
-        patterns += [face.face_id.encode() for each in forgotten for face in each.faces]
+            logged = audit.mentioned(connection, ids)
+        patterns = [uuid.UUID(face_id).bytes for face_id in ids]
+        patterns += [face_id.encode() for face_id in ids if face_id not in logged]
         patterns += [piece for code in sorted(codes) for piece in pieces_of(code)]
         return list(dict.fromkeys(patterns))
 
@@ -201,6 +204,11 @@ def out_of_reach(settings: Settings) -> list[str]:
         f"(FACEREC_SWEEP_SECONDS, here {settings.sweep_seconds:g}), and answer nothing of it before.",
         "This report, which names what was deleted.",
     ]
+    if settings.audit != "off":
+        said.append(
+            "The audit log, which has the random ids of faces, and users as keyed hashes, for as long as its "
+            "entries are kept (FACEREC_AUDIT_DAYS)."
+        )
     if settings.result_cache_mib:
         said.append(
             "Results of images that running services remember: for "
