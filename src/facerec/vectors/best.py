@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,15 @@ class Best:
         error: float,
     ) -> None:
         """For a probe (d,) of unit length."""
-        self._segments = segments
-        self._probe = probe
-        self._limit = limit
-        self._min_cosine = min_cosine
-        self._error = error
-        self._owners: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._rows: NDArray[np.int32] = np.empty(0, dtype=np.int32)
-        self._estimates: NDArray[np.float64] = np.empty(0)
+        self.probe = probe
+        self.limit = limit
+        self.min_cosine = min_cosine
         self.least = min_cosine
         """No row of a lower cosine belongs to the answer."""
+        self._segments = segments
+        self._error = error
+        self._candidates: list[_Candidates] = []
+        self._count = 0
 
     @property
     def least_estimate(self) -> float:
@@ -53,54 +53,91 @@ class Best:
 
     def add(self, owner: int, rows: NDArray[np.int32], estimates: NDArray[np.float64]) -> None:
         """Take in rows (n,) of the segment number `owner`, and raise `least` where they allow it."""
-        self._extend(np.full(len(rows), owner), rows, estimates)
+        self._candidates.append(_Candidates(np.full(len(rows), owner), rows, estimates))
+        self._count += len(rows)
+        self._settle()
 
     def merge(self, other: Best) -> None:
         """Take in what another part of the same search found."""
         self.least = max(self.least, other.least)
-        self._extend(other._owners, other._rows, other._estimates)
+        self._candidates += other._candidates
+        self._count += other._count
+        self._settle()
 
-    def hits(self) -> list[VectorHit]:
-        """The answer: the best first, at most `limit`, none below the least cosine, equal ones by key."""
-        keys, cosines = self._exact()
-        order = np.lexsort((keys, -cosines))[: self._limit]
-        return [
-            VectorHit(RowKey(key), cosine)
-            for key, cosine in zip(keys[order].tolist(), cosines[order].tolist(), strict=True)
-            if cosine >= self._min_cosine
-        ]
+    def candidates(self) -> _Candidates:
+        """All of them."""
+        if len(self._candidates) != 1:
+            joined = [np.concatenate(parts) for parts in zip(*self._candidates, strict=True)]
+            self._candidates = [_Candidates(*joined) if joined else _NONE]
+        return self._candidates[0]
 
-    def _extend(
-        self, owners: NDArray[np.int64], rows: NDArray[np.int32], estimates: NDArray[np.float64]
-    ) -> None:
-        self._owners = np.concatenate([self._owners, owners])
-        self._rows = np.concatenate([self._rows, rows])
-        self._estimates = np.concatenate([self._estimates, estimates])
-        if len(self._rows) >= self._limit:
-            lowest = float(np.partition(self._estimates, -self._limit)[-self._limit])
-            self.least = max(self.least, lowest - self._error)
-        self._keep(np.flatnonzero(self._estimates >= self.least_estimate))
-        if len(self._rows) > 16 * self._limit + _SPARE:
-            keys, cosines = self._exact()
-            order = np.lexsort((keys, -cosines))[: self._limit]
+    def _settle(self) -> None:
+        """Forget the candidates that do not belong to the answer for others are better."""
+        if self._count < self.limit:
+            return
+        estimates = self.candidates().estimates
+        lowest = float(np.partition(estimates, -self.limit)[-self.limit])
+        self.least = max(self.least, lowest - self._error)
+        self._keep(np.flatnonzero(estimates >= self.least_estimate))
+        if self._count > 16 * self.limit + _SPARE:
+            numbers = np.zeros(self._count, dtype=np.int64)
+            keys, cosines = _exact(self._segments, self.probe[None], numbers, self.candidates())
+            order = np.lexsort((keys, -cosines))[: self.limit]
             self.least = max(self.least, float(cosines[order[-1]]) - 10.0**-DECIMALS)
             self._keep(order)
 
     def _keep(self, places: NDArray[np.int64]) -> None:
         """Forget all candidates but these."""
-        self._owners = self._owners[places]
-        self._rows = self._rows[places]
-        self._estimates = self._estimates[places]
+        owners, rows, estimates = self.candidates()
+        self._candidates = [_Candidates(owners[places], rows[places], estimates[places])]
+        self._count = len(places)
 
-    def _exact(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The candidates' keys and exact cosines, rounded."""
-        keys = np.empty(len(self._rows), dtype=np.int64)
-        cosines = np.empty(len(self._rows))
-        for owner in np.unique(self._owners):
-            segment = self._segments[owner]
-            mine = np.flatnonzero(self._owners == owner)
-            keys[mine] = segment.keys[self._rows[mine]]
-            for start in range(0, len(mine), _EXACT_ROWS):
-                part = mine[start : start + _EXACT_ROWS]
-                cosines[part] = segment.cosines(self._probe, self._rows[part])
-        return keys, np.clip(np.round(cosines, DECIMALS), -1.0, 1.0)
+
+def answers(segments: Sequence[Segment], bests: Sequence[Best]) -> list[list[VectorHit]]:
+    """The answer to each probe: the best first, at most its limit, none below its least cosine, equal ones by
+    key. All together, for the calls would take longer than the work.
+    """
+    parts = [best.candidates() for best in bests]
+    numbers = np.repeat(np.arange(len(bests)), [len(part.rows) for part in parts])
+    joined = _Candidates(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    keys, cosines = _exact(segments, np.stack([best.probe for best in bests]), numbers, joined)
+    order = np.lexsort((keys, -cosines, numbers))
+    order = order[cosines[order] >= np.array([best.min_cosine for best in bests])[numbers[order]]]
+    ends = np.searchsorted(numbers[order], np.arange(len(bests)), side="right").tolist()
+    hits = list(map(VectorHit, map(RowKey, keys[order].tolist()), cosines[order].tolist()))
+    starts = [0, *ends[:-1]]
+    return [
+        hits[start : min(end, start + best.limit)]
+        for start, end, best in zip(starts, ends, bests, strict=True)
+    ]
+
+
+class _Candidates(NamedTuple):
+    """Rows (n,) of segments, and estimates of their cosines."""
+
+    owners: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    estimates: NDArray[np.float64]
+
+
+_NONE = _Candidates(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0))
+
+
+def _exact(
+    segments: Sequence[Segment],
+    probes: NDArray[np.float32],
+    numbers: NDArray[np.int64],
+    candidates: _Candidates,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The candidates' keys and exact cosines, rounded, each with the probe of its number; probes (Q, d)."""
+    owners, rows, _ = candidates
+    keys = np.empty(len(rows), dtype=np.int64)
+    cosines = np.empty(len(rows))
+    for owner in np.unique(owners):
+        segment = segments[owner]
+        mine = np.flatnonzero(owners == owner)
+        keys[mine] = segment.keys[rows[mine]]
+        for start in range(0, len(mine), _EXACT_ROWS):
+            part = mine[start : start + _EXACT_ROWS]
+            cosines[part] = segment.cosines(probes[numbers[part]], rows[part])
+    return keys, np.clip(np.round(cosines, DECIMALS), -1.0, 1.0)

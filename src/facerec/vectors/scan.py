@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerec.domain import VectorHit
-from facerec.vectors.best import Best
+from facerec.vectors.best import Best, answers
 from facerec.vectors.dot_products import ROW_BLOCK
 from facerec.vectors.kernels import ProbeCodes, Reached, kernels
 from facerec.vectors.quantization import LARGEST_CODE
@@ -129,7 +129,7 @@ def nearest(
         return [[] for _ in vectors]
     shares = _shares(segments, jobs)
     sketched = sum(map(len, segments)) >= SKETCH_FROM and sketch_words(vectors.shape[1]) > 0
-    answers: list[list[VectorHit]] = []
+    answered: list[list[VectorHit]] = []
     for start in range(0, len(vectors), _GROUP):
         part = slice(start, start + _GROUP)
         probes = _Probes(vectors[part], sketched)
@@ -149,8 +149,8 @@ def nearest(
         for other in others:
             for best, found in zip(bests, other.result(), strict=True):
                 best.merge(found)
-        answers += [best.hits() for best in bests]
-    return answers
+        answered += answers(segments, bests)
+    return answered
 
 
 def _shares(segments: Sequence[Segment], jobs: int) -> list[list[_Span]]:
@@ -180,6 +180,8 @@ class _Scan:
         self._reached = Reached.empty(probes.codes, _PLACES)
         self._near: NDArray[np.int32] = np.empty(_PLACES, dtype=np.int32)
         self._sketching = False
+        self._asked: list[float] = []
+        """The least cosines wanted when it was asked last whether sketches pay."""
 
     def look_through(self, span: _Span) -> None:
         """Take in what is near among the rows, by sketches as soon as they pay."""
@@ -203,10 +205,7 @@ class _Scan:
         while row < span.end:
             cuts = np.array([self._cut(segment, number) for number in range(len(self.bests))])
             row = probes.kernels.above(segment.arrays.codes, row, span.end, probes.codes, cuts, reached)
-            for number in np.flatnonzero(reached.counts[: len(self.bests)]).tolist():
-                found = slice(0, int(reached.counts[number]))
-                products = reached.sums[number, found] - probes.codes.biases[number]
-                self._take(span, number, reached.rows[number, found], products)
+            self._take_reached(span)
             reached.counts[:] = 0
 
     def _by_sketches(self, span: _Span) -> None:
@@ -230,8 +229,10 @@ class _Scan:
 
     def _sketches_pay(self, span: _Span) -> bool:
         """Whether the sketches are the faster way through the span, as its first rows tell."""
-        if not self._probes.sketches:
+        leasts = [best.least for best in self.bests]
+        if not self._probes.sketches or leasts == self._asked:
             return False
+        self._asked = leasts
         end = min(span.end, span.first + _SAMPLE_ROWS)
         shares = []
         for best, sketch in zip(self.bests, self._probes.sketches, strict=True):
@@ -242,8 +243,28 @@ class _Scan:
         width = row_width(span.segment.dimension)
         return _Costs.by_sketch(width, shares) < _Costs.by_codes(width, len(shares))
 
+    def _take_reached(self, span: _Span) -> None:
+        """Give the probes' bests the rows that were found by codes and come near enough by their own length.
+
+        For all probes together: each finds few, and the calls would take longer than the work.
+        """
+        segment, reached, probes = span.segment, self._reached, self._probes
+        counts = reached.counts[: len(self.bests)]
+        numbers, places = np.nonzero(np.arange(counts.max()) < counts[:, None])
+        rows = reached.rows[numbers, places]
+        held = rows < len(segment)
+        numbers, places, rows = numbers[held], places[held], rows[held]
+        products = reached.sums[numbers, places] - probes.codes.biases[numbers]
+        estimates = products * probes.scales[numbers] / segment.lengths[rows]
+        near = estimates >= np.array([best.least_estimate for best in self.bests])[numbers]
+        numbers, rows, estimates = numbers[near], rows[near], estimates[near]
+        bounds = np.searchsorted(numbers, np.arange(len(self.bests) + 1)).tolist()
+        for best, (first, end) in zip(self.bests, itertools.pairwise(bounds), strict=True):
+            if first < end:
+                best.add(span.owner, rows[first:end], estimates[first:end])
+
     def _take(self, span: _Span, number: int, rows: NDArray[np.int32], products: NDArray[np.int32]) -> None:
-        """Give a probe's best the rows that come near enough by their own length."""
+        """Give a probe's best the rows that were found by sketches and come near enough."""
         segment, best = span.segment, self.bests[number]
         held = rows < len(segment)
         rows, products = rows[held], products[held]

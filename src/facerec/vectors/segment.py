@@ -167,10 +167,10 @@ class Segment:
         self._count = end
         return removed
 
-    def cosines(self, probe: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Cosines (n,) of a unit vector (d,) with the codes of the rows at `places` (n,)."""
+    def cosines(self, vectors: NDArray[np.float32], places: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Cosines (n,) of unit vectors (n, d) with the codes of the rows at `places` (n,), one with one."""
         rows = self.arrays.codes[places, : self.dimension].astype(np.float64)
-        products: NDArray[np.float64] = np.einsum("ij,j->i", rows, probe.astype(np.float64))
+        products: NDArray[np.float64] = np.einsum("ij,ij->i", rows, vectors.astype(np.float64))
         return products / self.arrays.lengths[places]
 
     def _clear(self, start: int, end: int) -> None:
