@@ -32,6 +32,11 @@ DIFFERENCES = {
         "migrate-model` gives it another one. The tag `facerec:face-ttl` (such as `30d`) says how long it "
         "keeps faces; other tag keys that begin with `facerec:` are refused."
     ),
+    "CreateFaceLivenessSession": (
+        "The person is sent to `/liveness/{SessionId}`, a page of this service, in place of Amplify's component. "
+        "The challenge is always `FaceMovementChallenge` 1.0.0. `OutputConfig` takes a bucket of "
+        "`FACEREC_LIVENESS_BUCKETS`; `KmsKeyId` counts beside it alone ([liveness](liveness.md))."
+    ),
     "CreateUser": "",
     "DeleteCollection": "",
     "DeleteFaces": "",
@@ -42,6 +47,10 @@ DIFFERENCES = {
     "GetFaceDetection": (
         "Attributes that the model pack does not judge are left out. A video that breaks off has succeeded, "
         "with a `StatusMessage`. Results are kept for `FACEREC_VIDEO_RESULTS_TTL` ([video](video.md))."
+    ),
+    "GetFaceLivenessSessionResults": (
+        "What became of a session is known for ten minutes after its time; its pictures, where they are not in "
+        "S3, for three. `Feedback` and `Metadata` are left out."
     ),
     "GetFaceSearch": (
         "A person is a face that is followed. `FaceMatches` holds up to 10 faces, none that was deleted "

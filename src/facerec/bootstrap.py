@@ -38,6 +38,8 @@ from facerec.services.gate import Gate
 from facerec.services.image_jobs import ImageJobs, S3EventRules
 from facerec.services.keys import KeyService
 from facerec.services.liveness.passive import LivenessRule
+from facerec.services.liveness.pictures import SessionPictures
+from facerec.services.liveness.sessions import LivenessSessions
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule
@@ -85,6 +87,7 @@ class Service:
     people: PeopleService
     registry: RegistryService
     registrations: RegistrationSessions
+    liveness: LivenessSessions
     analysis: AnalysisService
     albums: AlbumUseCases
     videos: VideoService
@@ -202,6 +205,13 @@ def open_service(
             lifetimes=lifetimes,
             forget_images=forget_images,
         )
+        liveness = LivenessSessions(
+            engine,
+            database,
+            sessions,
+            SessionPictures(sessions, objects),
+            steps=settings.liveness_steps,
+        )
         faces = FaceService(
             database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
         )
@@ -224,6 +234,7 @@ def open_service(
             people=people,
             registry=registry,
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
+            liveness=liveness,
             analysis=AnalysisService(engine, images),
             albums=albums,
             videos=videos,

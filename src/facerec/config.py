@@ -372,6 +372,20 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_LIVENESS_THRESHOLD",
         description="Least score of a face that is taken for live.",
     )
+    liveness_steps: int = Field(
+        4,
+        ge=2,
+        le=8,
+        validation_alias="FACEREC_LIVENESS_STEPS",
+        description="Movements that a session of active liveness asks for: of those who play a film, each "
+        "more lets a quarter through.",
+    )
+    liveness_buckets: tuple[str, ...] = Field(
+        (),
+        validation_alias="FACEREC_LIVENESS_BUCKETS",
+        description="Buckets of S3 into which pictures of liveness sessions may be put with the service's "
+        "own credentials (OutputConfig), as a JSON list. Default: none.",
+    )
     max_images_per_registration: int = Field(
         10,
         ge=1,

@@ -23,7 +23,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── NotFound                  a collection, user, key or pack that does not exist
     │   ├── AlbumNotFound         an album that does not exist
     │   ├── PersonNotFound        nobody is enrolled under that id
-    │   └── SessionNotFound       a registration session that is over, or never was
+    │   └── SessionNotFound       a registration or liveness session that is over, or never was
     ├── AlreadyExists             a collection, user or key that exists
     │   └── PersonExists          somebody is enrolled under that id already
     ├── Conflict                  the state of the thing forbids the change
@@ -150,7 +150,7 @@ class PersonNotFound(NotFound):
 
 
 class SessionNotFound(NotFound):
-    """There is no such registration session, or its time is over."""
+    """There is no such session, or its time is over."""
 
 
 class AlreadyExists(FacerecError):

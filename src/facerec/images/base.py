@@ -37,3 +37,11 @@ class ObjectStore(Protocol):
 
     def open(self, reference: S3Image) -> AbstractContextManager[BinaryIO]:
         """An object as a file, read piece by piece. Raises InvalidS3Object, Overloaded (also in reading)."""
+
+
+class ObjectWriter(Protocol):
+    """Writes objects to S3."""
+
+    def write(self, bucket: str, key: str, data: bytes, *, media_type: str, kms_key: str | None) -> None:
+        """Write an object, in place of any of that key; kms_key: that S3 seals it with. Raises
+        InvalidS3Object, S3Unavailable."""

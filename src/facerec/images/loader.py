@@ -7,7 +7,7 @@ from pathlib import Path
 from facerec.config import Settings
 from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image, UrlImage
 from facerec.errors import ImageTooLarge, InvalidImage
-from facerec.images.base import ImageLoader, ObjectStore
+from facerec.images.base import ImageLoader
 from facerec.images.s3 import S3Source
 from facerec.images.s3_objects import S3Objects
 from facerec.images.url import UrlSource
@@ -58,7 +58,7 @@ def open_loader(settings: Settings) -> ImageLoader:
     return open_sources(settings)[0]
 
 
-def open_sources(settings: Settings) -> tuple[ImageLoader, ObjectStore]:
+def open_sources(settings: Settings) -> tuple[ImageLoader, S3Objects]:
     """The loader that the settings describe, and the objects of the same S3."""
     s3 = S3Source(
         region=settings.s3_region or settings.aws_region,

@@ -23,10 +23,33 @@ _log = logging.getLogger(__name__)
 
 
 class S3Objects:
-    """Lists prefixes and reads objects with the client of a source of images. Thread-safe."""
+    """Lists prefixes, reads and writes objects with the client of a source of images. Thread-safe."""
 
     def __init__(self, source: S3Source) -> None:
         self._source = source
+
+    def write(self, bucket: str, key: str, data: bytes, *, media_type: str, kms_key: str | None) -> None:
+        """See `ObjectWriter`."""
+        client = self._source.client()
+        try:
+            if kms_key is None:
+                client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=media_type)
+            else:
+                client.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=data,
+                    ContentType=media_type,
+                    ServerSideEncryption="aws:kms",
+                    SSEKMSKeyId=kms_key,
+                )
+        except ClientError as error:
+            _log.info("S3 did not take an object: %s", error.response.get("Error", {}).get("Code", ""))
+            refused = InvalidS3Object("Unable to put an object to S3. Check bucket, region and permissions.")
+            raise (S3Unavailable() if is_away(error) else refused) from error
+        except BotoCoreError as error:
+            _log.warning("S3 did not take an object: %s", type(error).__name__)
+            raise S3Unavailable from error
 
     def page(self, bucket: str, prefix: str, *, after: str) -> ObjectPage:
         """See `ObjectStore`. Keys are compared as S3 orders them: by the bytes of their UTF-8."""

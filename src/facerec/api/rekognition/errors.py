@@ -78,7 +78,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.NotFound: WireError("ResourceNotFoundException", 400),
         errors.AlbumNotFound: WireError("ResourceNotFoundException", 400),
         errors.PersonNotFound: WireError("ResourceNotFoundException", 400),
-        errors.SessionNotFound: WireError("ResourceNotFoundException", 400),
+        errors.SessionNotFound: WireError("SessionNotFoundException", 400),
         errors.AlreadyExists: WireError("ResourceAlreadyExistsException", 400),
         errors.PersonExists: WireError("ResourceAlreadyExistsException", 400),
         errors.Conflict: WireError("ConflictException", 400),

@@ -16,6 +16,7 @@ SCOPES: Mapping[str, Scope] = MappingProxyType(
         "AssociateFaces": Scope.WRITE,
         "CompareFaces": Scope.READ,
         "CreateCollection": Scope.ADMIN,
+        "CreateFaceLivenessSession": Scope.WRITE,
         "CreateUser": Scope.WRITE,
         "DeleteCollection": Scope.ADMIN,
         "DeleteFaces": Scope.WRITE,
@@ -23,8 +24,9 @@ SCOPES: Mapping[str, Scope] = MappingProxyType(
         "DescribeCollection": Scope.READ,
         "DetectFaces": Scope.READ,
         "DisassociateFaces": Scope.WRITE,
-        # By the id of a job, which nobody can guess: whoever has it was told it.
+        # By the id of a job or session, which nobody can guess: whoever has it was told it.
         "GetFaceDetection": Scope.READ,
+        "GetFaceLivenessSessionResults": Scope.READ,
         "GetFaceSearch": Scope.READ,
         "IndexFaces": Scope.WRITE,
         "ListCollections": Scope.READ,

@@ -9,6 +9,7 @@ from facerec.services.analysis import AnalysisService
 from facerec.services.audit import AuditLog
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
+from facerec.services.liveness.sessions import LivenessSessions
 from facerec.services.people import PeopleService
 from facerec.services.videos.service import VideoService
 
@@ -39,6 +40,10 @@ class Service(Protocol):
     @property
     def analysis(self) -> AnalysisService:
         """Use cases that store nothing."""
+
+    @property
+    def liveness(self) -> LivenessSessions:
+        """Use cases of active liveness."""
 
     @property
     def videos(self) -> VideoService:

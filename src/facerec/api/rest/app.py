@@ -31,7 +31,8 @@ from facerec.api.rest.face_recognition import face_recognition_router
 from facerec.api.rest.faces import faces_router
 from facerec.api.rest.images import images_router
 from facerec.api.rest.imports import imports_router
-from facerec.api.rest.permissions import check
+from facerec.api.rest.liveness import liveness_router
+from facerec.api.rest.permissions import WITHOUT_KEY, check
 from facerec.api.rest.persons import persons_router
 from facerec.api.rest.registrations import registrations_router
 from facerec.api.rest.videos import PATH as VIDEOS
@@ -45,6 +46,7 @@ from facerec.services.audit import AuditLog
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
+from facerec.services.liveness.sessions import LivenessSessions
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
 from facerec.services.searching import SearchService
@@ -70,6 +72,7 @@ TAGS = {
     "face-recognition": "Images in S3, by bucket and key.",
     "persons": "The registry of persons: enrolled from pictures, and known again.",
     "registrations": "Persons enrolled frame by frame.",
+    "liveness": "Whether a living person is before the camera: movements asked at random.",
     "albums": "Photographs by reference: indexed in the background, searched by a selfie.",
     "album-people": "Who is in an album: found without being told, and corrected by whoever knows them.",
     "imports": "Many images by a manifest.",
@@ -124,6 +127,10 @@ class Service(Protocol):
         """Registration sessions."""
 
     @property
+    def liveness(self) -> LivenessSessions:
+        """Sessions of active liveness."""
+
+    @property
     def albums(self) -> AlbumUseCases:
         """Use cases of albums and imports."""
 
@@ -142,8 +149,10 @@ def create_rest(service: Service, *, threads: int) -> FastAPI:
         Raises AccessDenied and its kinds, RateExceeded, WaitedTooLong.
         """
         current_request().check()
-        found = service.gate.by_api_key(key, host=request.headers.get("host", ""))
         route = request.scope["route"].path
+        if route in WITHOUT_KEY:
+            return
+        found = service.gate.by_api_key(key, host=request.headers.get("host", ""))
         check(found, request.method, route, request.path_params, registry=settings.registry_collection)
 
     # Pictures in a form are kept in memory, which the bound on a body allows for, and never on the disk.
@@ -195,6 +204,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(face_recognition_router(service.faces, settings))
     app.include_router(persons_router(service.registry))
     app.include_router(registrations_router(service.registrations))
+    app.include_router(liveness_router(service.liveness, settings.allowed_origins))
     app.include_router(albums_router(service.albums))
     app.include_router(album_people_router(service.albums.people))
     app.include_router(imports_router(service.albums))

@@ -7,13 +7,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facerec.api.rest.errors import INTERNAL, answer_error
-from facerec.api.rest.permissions import READING_POSTS, about
+from facerec.api.rest.permissions import READING_POSTS, WITHOUT_KEY, about
 from facerec.errors import StorageError
 from facerec.observability import RequestContext, current_request
 from facerec.services.audit import DONE, Act, AuditLog, Deed
 
 DOOR = "rest"
-LOOKING = frozenset({"/compare-faces", "/detect-faces", "/embed-faces"})
+LOOKING = frozenset({"/compare-faces", "/detect-faces", "/embed-faces", *WITHOUT_KEY})
 """Posts that are about nobody who is enrolled."""
 
 

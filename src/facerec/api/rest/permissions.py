@@ -31,8 +31,20 @@ ADMINISTRATION = frozenset({("POST", "/collections"), ("DELETE", "/collections/{
 REGISTRY = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the paths that are about the registry's collection."""
 
-ABOUT_NONE = frozenset({"/collections", "/compare-faces", "/detect-faces", "/embed-faces"})
+ABOUT_NONE = frozenset(
+    {
+        "/collections",
+        "/compare-faces",
+        "/detect-faces",
+        "/embed-faces",
+        "/liveness/sessions",
+        "/liveness/sessions/{session_id}",
+    }
+)
 """Routes that touch no collection, or show of each only what the key is for."""
+
+WITHOUT_KEY = frozenset({"/liveness/sessions/{session_id}/frames"})
+"""Routes that take no key: whoever has the id in the path, which nobody can guess, was told it."""
 
 TOLD_BY_BODY = frozenset({"/face-recognition/index", "/face-recognition/match"})
 """Routes whose body names the collection: they check it themselves."""

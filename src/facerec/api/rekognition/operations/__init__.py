@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from facerec.api.rekognition.operations import collections, faces, images, tags, users, videos
+from facerec.api.rekognition.operations import collections, faces, images, liveness, tags, users, videos
 from facerec.api.rekognition.service import Service
 from facerec.api.rekognition.shapes import Structure
 
@@ -21,6 +21,7 @@ OPERATIONS: Mapping[str, Handler] = MappingProxyType(
         "AssociateFaces": users.associate_faces,
         "CompareFaces": images.compare_faces,
         "CreateCollection": collections.create_collection,
+        "CreateFaceLivenessSession": liveness.create_session,
         "CreateUser": users.create_user,
         "DeleteCollection": collections.delete_collection,
         "DeleteFaces": faces.delete_faces,
@@ -29,6 +30,7 @@ OPERATIONS: Mapping[str, Handler] = MappingProxyType(
         "DetectFaces": images.detect_faces,
         "DisassociateFaces": users.disassociate_faces,
         "GetFaceDetection": videos.get_face_detection,
+        "GetFaceLivenessSessionResults": liveness.get_results,
         "GetFaceSearch": videos.get_face_search,
         "IndexFaces": faces.index_faces,
         "ListCollections": collections.list_collections,
