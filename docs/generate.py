@@ -33,8 +33,8 @@ DIFFERENCES = {
         "keeps faces; other tag keys that begin with `facerec:` are refused."
     ),
     "CreateFaceLivenessSession": (
-        "The person is sent to `/liveness/{SessionId}`, a page of this service, in place of Amplify's component. "
-        "The challenge is always `FaceMovementChallenge` 1.0.0. `OutputConfig` takes a bucket of "
+        "Frames are sent over REST, in place of Amplify's component. The challenge is always "
+        "`FaceMovementChallenge` 1.0.0. `OutputConfig` takes a bucket of "
         "`FACEREC_LIVENESS_BUCKETS`; `KmsKeyId` counts beside it alone ([liveness](liveness.md))."
     ),
     "CreateUser": "",
@@ -49,8 +49,8 @@ DIFFERENCES = {
         "with a `StatusMessage`. Results are kept for `FACEREC_VIDEO_RESULTS_TTL` ([video](video.md))."
     ),
     "GetFaceLivenessSessionResults": (
-        "What became of a session is known for ten minutes after its time; its pictures, where they are not in "
-        "S3, for three. `Feedback` and `Metadata` are left out."
+        "What became of a session is known for ten minutes after its time; its pictures, where they are not "
+        "in S3, for three. `Feedback` and `Metadata` are left out."
     ),
     "GetFaceSearch": (
         "A person is a face that is followed. `FaceMatches` holds up to 10 faces, none that was deleted "
