@@ -50,7 +50,8 @@ def http(server: Running) -> Iterator[httpx.Client]:
 
 def opened(server: Running, **settings: Any) -> str:
     """The id of a new session."""
-    return server.client().create_face_liveness_session(Settings=settings)["SessionId"]
+    given: Any = settings
+    return server.client().create_face_liveness_session(Settings=given)["SessionId"]
 
 
 def results(server: Running, session_id: str) -> dict[str, Any]:
