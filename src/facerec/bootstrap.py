@@ -43,6 +43,7 @@ from facerec.services.liveness.sessions import LivenessSessions
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule
+from facerec.services.registry.importing import PersonImports
 from facerec.services.registry.service import RegistryPolicy, RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
 from facerec.services.retention.cleaning import Cleaner
@@ -88,6 +89,7 @@ class Service:
     registry: RegistryService
     registrations: RegistrationSessions
     liveness: LivenessSessions
+    person_imports: PersonImports
     analysis: AnalysisService
     albums: AlbumUseCases
     videos: VideoService
@@ -217,8 +219,9 @@ def open_service(
         )
         albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes, audit)
         albums.service.finish_deletions()
+        person_imports = PersonImports(database, registry, jobs, audit, lifetimes=lifetimes)
         if background and settings.sweep_seconds:
-            upkeep = _upkeep(sweeper, videos, albums, forgetful, settings, audit)
+            upkeep = _upkeep(sweeper, videos, albums, person_imports, forgetful, settings, audit)
             stack.callback(upkeep.close)
         service = Service(
             settings=settings,
@@ -236,6 +239,7 @@ def open_service(
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
             liveness=liveness,
             analysis=AnalysisService(engine, images),
+            person_imports=person_imports,
             albums=albums,
             videos=videos,
             video_worker=worker,
@@ -286,7 +290,7 @@ def open_retention(settings: Settings) -> Iterator[Retention]:
             sweeper=Sweeper(database, vectors, lifetimes),
             forgetting=ForgettingWithProof(
                 database,
-                ForgettingService(database, vectors, lifetimes.clock),
+                ForgettingService(database, vectors, lifetimes.clock, registry=settings.registry_collection),
                 lifetimes.clock,
                 index_folder=settings.data_dir / "vectors",
                 out_of_reach=out_of_reach(settings),
@@ -398,6 +402,7 @@ def _upkeep(
     sweeper: Sweeper,
     videos: VideoService,
     albums: AlbumUseCases,
+    person_imports: PersonImports,
     forgetful: Sequence[RememberingEngine],
     settings: Settings,
     audit: AuditLog,
@@ -415,6 +420,7 @@ def _upkeep(
         videos.remove_past()
         albums.service.dispatch_all()
         albums.placing.ask_for_all()
+        person_imports.dispatch_all()
         if settings.audit_days:
             audit.prune(settings.audit_days * 86_400.0)
 

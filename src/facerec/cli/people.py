@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +16,9 @@ from facerec.cli.auditing import audited
 from facerec.cli.output import AsJson, note, print_json, say
 from facerec.config import read_settings
 from facerec.domain import ImageReference, LocalImage, Review
-from facerec.errors import InvalidParameter
+from facerec.services.albums.manifests import kind_of
 from facerec.services.albums.sources import parse_source
-from facerec.services.registry.bulk import Entry, bring, every_person, read_csv, read_json_lines
+from facerec.services.registry.bulk import Entry, ReadEntry, bring, every_person, read_people
 from facerec.services.registry.values import Enrolment
 
 people_app = typer.Typer(no_args_is_help=True, help="Persons of the registry, many at once.")
@@ -53,7 +52,8 @@ def import_people(
                 written.faces += [image.face_id for image in enrolment.images if image.face_id is not None]
             return entry, enrolment
 
-        for entry, enrolment in pool.map(work, list(_entries(manifest))):
+        entries, faults = _read(manifest)
+        for entry, enrolment in pool.map(work, entries):
             taken["persons"] += enrolment.person is not None
             if enrolment.person is None:
                 missing.append(entry.person_id)
@@ -70,13 +70,16 @@ def import_people(
                 "Pictures": taken["pictures"],
                 "Refused": refused,
                 "NotEnrolled": missing,
+                "Faults": [{"Line": fault.number, "Message": fault.reason} for fault in faults],
             }
         )
     else:
         say(f"Enrolled {taken['persons']} persons from {taken['pictures']} pictures.")
         for one in refused:
             note(f"{one['PersonId']}, {one['Image']}: {one['Message']}")
-    if missing:
+        for fault in faults:
+            note(f"line {fault.number}: {fault.reason}")
+    if missing or faults:
         raise typer.Exit(1)
 
 
@@ -90,13 +93,11 @@ def export_people() -> None:
             typer.echo(json.dumps(values, ensure_ascii=False))
 
 
-def _entries(manifest: Path) -> Iterator[Entry]:
-    read = read_csv if manifest.suffix.lower() == ".csv" else read_json_lines
-    with manifest.open(encoding="utf-8-sig", newline="") as lines:
-        try:
-            yield from read(lines)
-        except UnicodeDecodeError as error:
-            raise InvalidParameter(f"{manifest} is not UTF-8: {error}.") from error
+def _read(manifest: Path) -> tuple[list[Entry], list[ReadEntry]]:
+    """The persons of a manifest, and the lines that name none."""
+    with manifest.open("rb") as file:
+        read = list(read_people(file, kind_of(manifest.name)))
+    return [one.entry for one in read if one.entry is not None], [one for one in read if one.entry is None]
 
 
 def _reference(manifest: Path, text: str) -> ImageReference:

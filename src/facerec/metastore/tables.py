@@ -346,6 +346,51 @@ album_listings = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Persons of a manifest, enrolled by jobs.
+person_imports = sa.Table(
+    "person_imports",
+    metadata,
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("import_id", _name(64), unique=True, nullable=False),
+    sa.Column("manifest", sa.Text, nullable=False),
+    # How strictly pictures are looked at; NULL: as the service does.
+    sa.Column("review", sa.String(16)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    # Of the last entry that was read.
+    sa.Column("last_number", sa.BigInteger, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
+person_import_entries = sa.Table(
+    "person_import_entries",
+    metadata,
+    sa.Column("import_key", _Key, sa.ForeignKey("person_imports.key"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    # Empty: a line that names no person.
+    sa.Column("person_id", _name(128), nullable=False),
+    # Where the pictures lie, as a JSON list, and metadata: both until the person is enrolled.
+    sa.Column("images", sa.Text, nullable=False),
+    sa.Column("metadata", sa.Text),
+    # As of album_images.
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("queued", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.String(255)),
+    sa.Column("pictures", sa.SmallInteger, nullable=False, server_default="0"),
+    # Pictures that were not taken, as a JSON list of [place, code, message].
+    sa.Column("refused", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("finished_at", sa.Double),
+    sa.Index(None, "import_key", "state"),
+    sa.Index(None, "person_id"),
+    sa.Index(
+        "ix_person_import_entries_unqueued",
+        "import_key",
+        "number",
+        sqlite_where=sa.text("queued = 0"),
+        postgresql_where=sa.text("NOT queued"),
+    ),
+    sqlite_with_rowid=False,
+)
+
 album_people = sa.Table(
     "album_people",
     metadata,

@@ -12,6 +12,7 @@ from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB
 from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.askers import context_of
 from facerec.services.image_jobs import INDEX_IMAGE_JOB, ImageJobs
+from facerec.services.registry.importing import PERSON_JOB, PersonImports
 from facerec.workers.handling import Handler, Handlers, JobControl
 
 
@@ -26,8 +27,12 @@ class Service(Protocol):
     def albums(self) -> AlbumUseCases:
         """Jobs of albums and imports."""
 
+    @property
+    def person_imports(self) -> PersonImports:
+        """Jobs of persons."""
 
-KINDS = (INDEX_IMAGE_JOB, IMAGE_JOB, LISTING_JOB)
+
+KINDS = (INDEX_IMAGE_JOB, IMAGE_JOB, LISTING_JOB, PEOPLE_JOB, PERSON_JOB)
 """All kinds that there are handlers for."""
 
 
@@ -38,6 +43,7 @@ def handlers(service: Service) -> Handlers:
         IMAGE_JOB: _whole(service.albums.indexing.index_image),
         LISTING_JOB: _whole(service.albums.indexing.list_prefix),
         PEOPLE_JOB: _whole(service.albums.placing.work),
+        PERSON_JOB: _whole(service.person_imports.work),
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from command_line import Run, command_line
 
 from facerec.engine.fake import FakeFace, draw
 from facerec.errors import InvalidParameter
-from facerec.services.registry.bulk import Entry, read_csv, read_json_lines
+from facerec.services.albums.manifests import ManifestKind
+from facerec.services.registry.bulk import Entry, ReadEntry, read_people
 
 __all__ = ["command_line"]
 
@@ -53,27 +55,53 @@ def test_a_table_is_a_manifest_too(facerec: Run, tmp_path: Path) -> None:
     assert facerec("people", "import", manifest).out == "Enrolled 2 persons from 3 pictures.\n"
 
 
+def read(text: str, kind: ManifestKind) -> list[ReadEntry]:
+    return list(read_people(io.BytesIO(text.encode()), kind))
+
+
 def test_entries_are_read() -> None:
-    table = ["person_id,image,team\n", "ann,s3://b/1,red\n", "ann,s3://b/2,blue\n", "bob,x.png,\n"]
-    assert list(read_csv(table)) == [
-        Entry("ann", ("s3://b/1", "s3://b/2"), {"team": "red"}),
-        Entry("bob", ("x.png",), {}),
+    table = "person_id,image,team\nann,s3://b/1,red\nann,s3://b/2,blue\nbob,x.png,\n"
+    assert read(table, ManifestKind.CSV) == [
+        ReadEntry(2, Entry("ann", ("s3://b/1", "s3://b/2"), {"team": "red"})),
+        ReadEntry(4, Entry("bob", ("x.png",), {})),
     ]
 
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[]", "{}", '{"person_id": "ann"}', '{"person_id": "ann", "images": []}', '{"person_id": 1}'],
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"person_id": "ann"}',
+        '{"person_id": "ann", "images": []}',
+        '{"person_id": 1}',
+        '{"person_id": "a b", "images": ["a"]}',
+        '{"person_id": "ann", "images": ["a"], "metadata": {"a": "%s"}}' % ("long" * 1000),
+    ],
 )
-def test_a_line_of_another_form_is_named(line: str) -> None:
+def test_a_line_of_another_form_is_told_and_the_others_are_read(line: str) -> None:
     good = '{"person_id": "ann", "images": ["a"]}'
-    with pytest.raises(InvalidParameter, match="Line 2"):
-        list(read_json_lines([good, line]))
+    first, wrong, last = read(f"{good}\n{line}\n{good}\n", ManifestKind.JSON_LINES)
+    assert (first.entry, last.entry) == (Entry("ann", ("a",), {}), Entry("ann", ("a",), {}))
+    assert (wrong.number, wrong.entry) == (2, None)
+    assert wrong.reason
 
 
-@pytest.mark.parametrize(
-    "table", [["a,b\n"], ["person_id,image\n", "ann\n"], ["person_id,image\n", "a,b,c\n"]]
-)
-def test_a_table_of_another_form_is_refused(table: list[str]) -> None:
+def test_a_row_of_another_form_is_told_and_the_others_are_read() -> None:
+    found = read("person_id,image\nann,a\nann,b,c\nann,d\n", ManifestKind.CSV)
+    assert [(one.number, one.entry is None) for one in found] == [(2, False), (3, True), (4, False)]
+    assert found[1].reason == "The line has 3 values for 2 columns."
+
+
+def test_a_table_without_the_columns_is_refused() -> None:
     with pytest.raises(InvalidParameter):
-        list(read_csv(table))
+        read("a,b\n", ManifestKind.CSV)
+
+
+def test_lines_that_name_nobody_are_told(facerec: Run, tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    (tmp_path / "people.jsonl").write_text('{"person_id": "ann", "images": ["ann0.png"]}\nnobody\n')
+    done = facerec("people", "import", "people.jsonl", "--json")
+    assert (done.code, done.json["Persons"]) == (1, 1)
+    assert done.json["Faults"] == [{"Line": 2, "Message": "The line is no JSON."}]

@@ -33,6 +33,7 @@ from facerec.api.rest.images import images_router
 from facerec.api.rest.imports import imports_router
 from facerec.api.rest.liveness import liveness_router
 from facerec.api.rest.permissions import WITHOUT_KEY, check
+from facerec.api.rest.person_imports import person_imports_router
 from facerec.api.rest.persons import persons_router
 from facerec.api.rest.registrations import registrations_router
 from facerec.api.rest.videos import PATH as VIDEOS
@@ -47,6 +48,7 @@ from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
 from facerec.services.liveness.sessions import LivenessSessions
+from facerec.services.registry.importing import PersonImports
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.sessions import RegistrationSessions
 from facerec.services.searching import SearchService
@@ -71,6 +73,7 @@ TAGS = {
     "faces": "Faces of a collection: stored from images, and searched.",
     "face-recognition": "Images in S3, by bucket and key.",
     "persons": "The registry of persons: enrolled from pictures, and known again.",
+    "person-imports": "Many persons by a manifest, enrolled in the background; and all of them read.",
     "registrations": "Persons enrolled frame by frame.",
     "liveness": "Whether a living person is before the camera: movements asked at random.",
     "albums": "Photographs by reference: indexed in the background, searched by a selfie.",
@@ -121,6 +124,10 @@ class Service(Protocol):
     @property
     def registry(self) -> RegistryService:
         """Use cases of persons."""
+
+    @property
+    def person_imports(self) -> PersonImports:
+        """Use cases of imports of persons."""
 
     @property
     def registrations(self) -> RegistrationSessions:
@@ -203,6 +210,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(faces_router(service.faces, service.searches, threshold=threshold))
     app.include_router(face_recognition_router(service.faces, settings))
     app.include_router(persons_router(service.registry))
+    app.include_router(person_imports_router(service.person_imports, service.registry))
     app.include_router(registrations_router(service.registrations))
     app.include_router(liveness_router(service.liveness, settings.allowed_origins))
     app.include_router(albums_router(service.albums))

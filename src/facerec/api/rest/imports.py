@@ -118,7 +118,7 @@ def _as_csv(lines: Iterator[ReportLine]) -> Iterator[str]:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
     for line in lines:
-        writer.writerow([_unarmed(value) for value in _values(line).values()])
+        writer.writerow([unarmed(value) for value in _values(line).values()])
         yield written.getvalue()
         written.seek(0)
         written.truncate()
@@ -142,6 +142,6 @@ def _values(line: ReportLine) -> dict[str, str | int]:
     }
 
 
-def _unarmed(value: str | int) -> str | int:
+def unarmed(value: str | int) -> str | int:
     """The value, so that no spreadsheet takes what a manifest said for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value

@@ -122,8 +122,7 @@ class AlbumIndexing:
                 else:
                     self._read_manifest(album, found[0])
             except FacerecError as error:
-                passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
-                if passing and job.attempt < ATTEMPTS:
+                if passes(error) and job.attempt < ATTEMPTS:
                     raise
                 self._advance(found[0], ImageState.FAILED, reason=error.message)
         # In every case: one who read the page before may have died before this.
@@ -140,8 +139,7 @@ class AlbumIndexing:
                 result = self._index(album, image)
                 request.faces += [one.face.face_id for one in result.indexed]
         except FacerecError as error:
-            passing = not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
-            if passing and job.attempt < ATTEMPTS:
+            if passes(error) and job.attempt < ATTEMPTS:
                 raise
             self._fail(image, job, error.message)
         else:
@@ -216,6 +214,11 @@ class AlbumIndexing:
     def _advance(self, listing: Listing, state: ImageState, *, reason: str) -> None:
         with self._database.write() as connection:
             albums.advance_listing(connection, listing, state, after=listing.after, reason=reason)
+
+
+def passes(error: FacerecError) -> bool:
+    """Whether it may be cured by trying again."""
+    return not isinstance(error, FOR_GOOD) or isinstance(error, MAY_PASS)
 
 
 def _number(job: Job, name: str) -> int:

@@ -14,7 +14,7 @@ import json
 import string
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import ijson
 
@@ -48,7 +48,7 @@ def read_manifest(file: BinaryIO, kind: ManifestKind, *, template: str | None = 
     """
     if kind is ManifestKind.LIST_FACES:
         return _read_export(file, check_template(kind, template))
-    lines = _lines(file)
+    lines = lines_of(file)
     return _read_csv(lines) if kind is ManifestKind.CSV else _read_json_lines(lines)
 
 
@@ -66,30 +66,38 @@ def kind_of(name: str) -> ManifestKind:
     return kinds[suffix]
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None, str]]:
-    """(number, text, ""), or (number, None, what is wrong with the line)."""
+class TextLine(NamedTuple):
+    """A line of a manifest: its text, or (None) what is wrong with it. number: from 1."""
+
+    number: int
+    text: str | None
+    reason: str = ""
+
+
+def lines_of(file: BinaryIO) -> Iterator[TextLine]:
+    """The lines of a manifest but for blank ones."""
     number = 0
     while line := file.readline(LONGEST_LINE):
         number += 1
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                 pass
-            yield number, None, f"The line has more than {LONGEST_LINE} bytes."
+            yield TextLine(number, None, f"The line has more than {LONGEST_LINE} bytes.")
             continue
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
-            yield number, None, "The line is no UTF-8."
+            yield TextLine(number, None, "The line is no UTF-8.")
             continue
         if "\0" in text:
-            yield number, None, "The line holds a NUL."
+            yield TextLine(number, None, "The line holds a NUL.")
         elif text.strip():
-            yield number, text, ""
+            yield TextLine(number, text)
 
 
-def _read_csv(lines: Iterator[tuple[int, str | None, str]]) -> Iterator[NewEntry]:
+def _read_csv(lines: Iterator[TextLine]) -> Iterator[NewEntry]:
     """The rows of a CSV. The header is read at once."""
-    _, header, reason = next(lines, (1, None, "It is empty."))
+    _, header, reason = next(lines, TextLine(1, None, "It is empty."))
     if header is None:
         raise InvalidParameter(f"The manifest has no header: {reason}")
     names = [name.strip() for name in next(csv.reader([header]))]
@@ -117,7 +125,7 @@ def _read_csv(lines: Iterator[tuple[int, str | None, str]]) -> Iterator[NewEntry
     return rows()
 
 
-def _read_json_lines(lines: Iterator[tuple[int, str | None, str]]) -> Iterator[NewEntry]:
+def _read_json_lines(lines: Iterator[TextLine]) -> Iterator[NewEntry]:
     for number, text, why in lines:
         if text is None:
             yield NewEntry(number, None, why)

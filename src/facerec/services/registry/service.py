@@ -135,7 +135,7 @@ class RegistryService:
 
     def enrol(self, change: Change, looks: Sequence[Look], review: Review) -> Enrolment:
         """Enrol from images that were looked at before. Raises as `register` does."""
-        self.check_id(change.person_id)
+        check_id(change.person_id)
 
         def work() -> Enrolment:
             target, engine = self.open()
@@ -258,7 +258,7 @@ class RegistryService:
             return open_collection(self._database, self._engines, self.policy.collection)
 
     def _enrol(self, change: Change, images: Sequence[ImageReference], review: Review | None) -> Enrolment:
-        self.check_id(change.person_id)
+        check_id(change.person_id)
         if not images and change.new:
             raise InvalidParameter("A person is enrolled from at least one image.")
         if len(images) > self.policy.max_images:
@@ -317,7 +317,8 @@ class RegistryService:
             answers.append(identify(*common) if person is None else compare(*common, person))
         return answers
 
-    def check_id(self, person_id: str) -> None:
-        """Raise InvalidParameter for an id that no person may have."""
-        if not PERSON_ID.fullmatch(person_id):
-            raise InvalidParameter("A person_id has 1 to 128 letters, digits, '_', '.', '-' or ':'.")
+
+def check_id(person_id: str) -> None:
+    """Raise InvalidParameter for an id that no person may have."""
+    if not PERSON_ID.fullmatch(person_id):
+        raise InvalidParameter("A person_id has 1 to 128 letters, digits, '_', '.', '-' or ':'.")

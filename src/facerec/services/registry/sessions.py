@@ -41,7 +41,7 @@ from facerec.services.enrolment import Candidate, Judgement
 from facerec.services.registry.agreement import agreeing
 from facerec.services.registry.enrolling import Change, Look
 from facerec.services.registry.guidance import Hint, next_step, remedies
-from facerec.services.registry.service import RegistryService
+from facerec.services.registry.service import RegistryService, check_id
 from facerec.services.registry.values import Enrolment, Metadata, encode_metadata
 from facerec.sessions.base import Change as EntryChange
 from facerec.sessions.base import SessionStore
@@ -122,7 +122,7 @@ class RegistrationSessions:
         Raises InvalidParameter, PersonExists, PersonNotFound.
         """
         encode_metadata(metadata or {})
-        self._registry.check_id(person_id)
+        check_id(person_id)
         if self._registry.exists(person_id) != adds:
             raise (
                 PersonNotFound(f"Nobody is enrolled as {person_id}.")

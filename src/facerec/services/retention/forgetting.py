@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from facerec.db import Connection, Database
 from facerec.domain import Collection, EntityKind, Face, QuantizedEmbedding, RowKey, User
 from facerec.errors import FacerecError, InvalidParameter, NotFound
-from facerec.metastore import changes, collections, faces, tokens, users
+from facerec.metastore import changes, collections, faces, person_imports, tokens, users
 from facerec.services.aggregates import mirror_user
 from facerec.services.idempotency import RepeatableRequest
 from facerec.services.retention.removal import remove_faces
@@ -73,12 +73,17 @@ class ForgettingService:
         vectors: VectorStore,
         clock: Callable[[], float],
         *,
+        registry: str | None = None,
         forget_images: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
-        """forget_images: told the ids of images of which faces were deleted."""
+        """registry: the collection of which imports have entries that name persons.
+
+        forget_images: told the ids of images of which faces were deleted.
+        """
         self._database = database
         self._vectors = vectors
         self._clock = clock
+        self._registry = registry
         self._forget_images = forget_images
 
     def find(self, request: ForgetRequest) -> list[Forgotten]:
@@ -102,6 +107,8 @@ class ForgettingService:
                 if found.user is not None:
                     users.delete(connection, target, users.find(connection, target, found.user.user_id))
                     mirror_user(connection, target, found.user.user_id)
+                    if target.name == self._registry:
+                        person_imports.forget(connection, [found.user.user_id])
                 count = tokens.remove_mentions(
                     connection, ids=_mentioned(found), parameters=self._digests(target, found)
                 )
