@@ -9,10 +9,10 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from facerec.access import RateLimit, Scope, parse_rate
@@ -77,6 +77,17 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", validation_alias="FACEREC_HOST", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, validation_alias="FACEREC_PORT", description="Port to listen on.")
+    tls_cert: Path | None = Field(
+        None,
+        validation_alias="FACEREC_TLS_CERT",
+        description="PEM file of the certificate that the service shows, with those between it and its "
+        "authority: it answers by HTTPS alone then. Read anew when it changes. Default: plain HTTP.",
+    )
+    tls_key: Path | None = Field(
+        None,
+        validation_alias="FACEREC_TLS_KEY",
+        description="PEM file of the key of FACEREC_TLS_CERT, without a password.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="LOG_LEVEL", description="Least severity that is logged."
     )
@@ -751,6 +762,13 @@ class Settings(BaseSettings):
             parse_rate(value)
         return value
 
+    @model_validator(mode="after")
+    def _tls(self) -> Self:
+        """Refuse one half of certificate and key."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("FACEREC_TLS_CERT and FACEREC_TLS_KEY go together")
+        return self
+
     @property
     def rate(self) -> RateLimit | None:
         """`rate_limit` as its numbers."""
@@ -827,7 +845,7 @@ def read_settings(**overrides: object) -> Settings:
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        lines = [": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors()]
         raise ConfigurationError("; ".join(lines)) from error
     if settings.database_url is None and settings.postgres_host is not None:
         return settings.model_copy(update={"database_url": _postgres_url(settings, settings.postgres_host)})

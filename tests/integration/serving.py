@@ -57,7 +57,7 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._ready.wait(START_SECONDS)
-        match = re.search(r"listens on (http://\S+):(\d+)", self.output)
+        match = re.search(r"listens on (https?://\S+):(\d+)", self.output)
         if match is None:
             self.kill()
             raise RuntimeError("the server did not start:\n" + self.output)

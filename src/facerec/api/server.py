@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from facerec.api.link import WorkerEnd
+from facerec.api.tls import HANDSHAKE_SECONDS
 from facerec.errors import ConfigurationError
 
 KEEP_ALIVE_SECONDS = 75
@@ -29,6 +31,9 @@ BACKLOG = 2048
 
 CONNECTIONS_PER_REQUEST = 4
 """Connections open at once for each request that may wait; clients keep idle ones for later."""
+
+FAREWELL_SECONDS = 1.0
+"""How long an idle client may take to close a connection with TLS when the service ends."""
 
 LAST_REQUEST_SECONDS = 0.1
 """How long a worker that has been told to stop waits for the first request of a connection just begun."""
@@ -113,6 +118,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.on_close is not None:
             self.on_close()
 
+    def shutdown(self) -> None:
+        """Close an idle connection, or the one at work after its answer.
+
+        With TLS the end waits for the client's word, which an idle one does not give for long.
+        """
+        super().shutdown()
+        if self.transport.is_closing() and self.transport.get_extra_info("sslcontext") is not None:
+            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
+
     def _expect_head(self) -> None:
         self._received = 0
         self._head_timer = self.loop.call_later(self.head_seconds, self._give_up)
@@ -144,25 +158,33 @@ def bind(host: str, port: int) -> socket.socket:
     return opened
 
 
-def address_of(listening: socket.socket) -> str:
-    """The address that a client on this machine reaches the socket at: http://host:port."""
+def address_of(listening: socket.socket, *, tls: bool = False) -> str:
+    """The address that a client on this machine reaches the socket at: http(s)://host:port."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"https://{named}" if tls else f"http://{named}"
 
 
-def run(app: ASGIApp, listening: socket.socket, *, max_connections: int) -> None:
-    """Answer requests until SIGTERM or SIGINT; then finish the ones at work, within `SHUTDOWN_SECONDS`."""
-    uvicorn.Server(_configuration(app, max_connections)).run(sockets=[listening])
+def run(
+    app: ASGIApp, listening: socket.socket, *, max_connections: int, tls: ssl.SSLContext | None = None
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; then finish the ones at work, within `SHUTDOWN_SECONDS`.
+
+    tls: answer by HTTPS.
+    """
+    uvicorn.Server(_configuration(app, max_connections, tls)).run(sockets=[listening])
 
 
-def run_worker(app: ASGIApp, link: WorkerEnd, *, pack: str, max_connections: int) -> None:
+def run_worker(
+    app: ASGIApp, link: WorkerEnd, *, pack: str, max_connections: int, tls: ssl.SSLContext | None = None
+) -> None:
     """Answer the requests of connections that the supervisor hands over, until it says that it is enough.
 
     Then finish as `run` does. On SIGTERM the supervisor is asked to say so. pack: name to report as ready.
     """
-    _Worker(_configuration(app, max_connections), link, pack).run()
+    _Worker(_configuration(app, max_connections, tls), link, pack).run()
 
 
 class _Worker(uvicorn.Server):
@@ -206,7 +228,12 @@ class _Worker(uvicorn.Server):
         """Begin to answer on a connection."""
         connection.setblocking(False)
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self.config.ssl else None,
+            )
         except OSError:  # it has ended meanwhile
             connection.close()
             self._link.closed()
@@ -222,7 +249,7 @@ class _Worker(uvicorn.Server):
         self.should_exit = True
 
 
-def _configuration(app: ASGIApp, max_connections: int) -> uvicorn.Config:
+def _configuration(app: ASGIApp, max_connections: int, tls: ssl.SSLContext | None) -> uvicorn.Config:
     options: dict[str, Any] = {
         "http": BoundedHttpProtocol,
         "ws": "none",
@@ -237,4 +264,7 @@ def _configuration(app: ASGIApp, max_connections: int) -> uvicorn.Config:
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
         "backlog": BACKLOG,
     }
-    return uvicorn.Config(app, **options)
+    configuration = uvicorn.Config(app, **options)
+    configuration.load()
+    configuration.ssl = tls
+    return configuration

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from facerec.api.app import create_app
 from facerec.api.server import BACKLOG, CONNECTIONS_PER_REQUEST, address_of, bind, run
+from facerec.api.tls import Certificate
 from facerec.bootstrap import open_keys, open_service
 from facerec.cli.supervisor import Supervisor
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
 from facerec.observability import configure_logging
+from facerec.services.background import Background
+
+RENEWAL_SECONDS = 10.0
+"""Between two looks whether the certificate's files have changed."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +38,15 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Processes that answer; default: FACEREC_WORKERS, 1.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM file of a certificate: answer by HTTPS (FACEREC_TLS_CERT).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="PEM file of its key, without a password (FACEREC_TLS_KEY).")
+    ] = None,
 ) -> None:
     """Answer AWS clients over HTTP until told to stop (SIGTERM, Ctrl+C)."""
-    given = {"host": host, "port": port, "workers": workers}
+    given = {"host": host, "port": port, "workers": workers, "tls_cert": tls_cert, "tls_key": tls_key}
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = read_settings(**overrides)
     several = settings.workers > 1
@@ -42,9 +56,10 @@ def serve(
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
     listening = bind(settings.host, settings.port)
     signed = _check_access(settings)
+    tls = _certificate(settings) is not None  # one that can not be read shows now, too
 
     def greet(pack: str) -> None:
-        typer.echo(_greeting(address_of(listening), pack, signed=signed))
+        typer.echo(_greeting(address_of(listening, tls=tls), pack, signed=signed))
 
     with listening:
         if several:
@@ -58,10 +73,32 @@ def serve(
 def _answer_alone(listening: socket.socket, settings: Settings, greet: Callable[[str], None]) -> None:
     """Answer in this process."""
     share_heaps(settings.threads)
-    with open_service(settings, background=True) as service:
+    with open_service(settings, background=True) as service, opened_certificate(settings) as tls:
         listening.listen(BACKLOG)
         greet(service.engine.contract.pack)
-        run(create_app(service), listening, max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST)
+        connections = settings.max_queue * CONNECTIONS_PER_REQUEST
+        run(create_app(service), listening, max_connections=connections, tls=tls)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    """The settings' certificate; None for plain HTTP. Raises ConfigurationError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_cert, settings.tls_key)
+
+
+@contextlib.contextmanager
+def opened_certificate(settings: Settings) -> Iterator[ssl.SSLContext | None]:
+    """What HTTPS is answered with, kept up to date with its files; None for plain HTTP.
+
+    Raises ConfigurationError.
+    """
+    certificate = _certificate(settings)
+    if certificate is None:
+        yield None
+        return
+    with contextlib.closing(Background("certificate", certificate.renew, pause=RENEWAL_SECONDS)):
+        yield certificate.context
 
 
 def _check_access(settings: Settings) -> bool:
