@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -53,6 +54,11 @@ class RedisServer:
                 except RedisError:
                     assert time.monotonic() < deadline, (self.folder / "log").read_text()
                     time.sleep(0.02)
+
+    def freeze(self) -> None:
+        """Have it answer nothing any more, with its connections open."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -37,6 +37,9 @@ VectorStoreName = Literal["embedded", "pgvector", "qdrant", "pinecone"]
 """Where the vectors are searched."""
 
 
+MetricsAccess = Literal["loopback", "key", "open", "off"]
+"""Who may read /metrics, and the details of /health."""
+
 AuditPolicy = Literal["on", "changes", "off"]
 """What is written to the audit log: changes and searches, changes alone, or nothing."""
 
@@ -90,6 +93,34 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="LOG_LEVEL", description="Least severity that is logged."
+    )
+
+    metrics_access: MetricsAccess = Field(
+        "loopback",
+        validation_alias="FACEREC_METRICS_ACCESS",
+        description="Who may read /metrics and the details of /health: loopback (this machine without a key, "
+        "all others with one; in staging and production everybody with one), key, open (everybody who "
+        "reaches the address) or off (/metrics is not there).",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        validation_alias="FACEREC_METRICS_HOST",
+        description="Address on which `facerec worker` tells its metrics; no key is asked for there.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        validation_alias="FACEREC_METRICS_PORT",
+        description="Port on which `facerec worker` tells its metrics; default: it tells none.",
+    )
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        validation_alias="FACEREC_DRAIN_SECONDS",
+        description="How long `facerec serve`, told to stop, goes on to take requests while /health/ready "
+        "answers 503, so that load balancers look away first.",
     )
 
     environment: Literal["development", "test", "staging", "production"] = Field(

@@ -182,8 +182,8 @@ def test_other_addresses(shared_server: Server, method: str, path: str, status: 
     assert response.headers["Server"] == "facerec"
     if path == "/health":
         assert content["status"] == "ok"
-        assert content["engine"]["pack"] == "fake"
-        assert content["database"]["ok"] is True
+        assert content["parts"]["model"]["pack"] == "fake"
+        assert content["parts"]["database"]["status"] == "ok"
 
 
 def test_an_open_service_answers_to_this_machines_names_alone(shared_server: Server) -> None:

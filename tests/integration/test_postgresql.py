@@ -121,7 +121,8 @@ def test_a_life_over_http_and_a_restart(tmp_path: Path, postgres_url: str) -> No
         kept = live(client)
         client.close()
         status, told = health(server)
-        assert (status, told["database"]["name"], told["database"]["ok"]) == (200, "postgresql", True)
+        database = told["parts"]["database"]
+        assert (status, database["name"], database["status"]) == (200, "postgresql", "ok")
         made = run("keys", "create", "--label", "door", "--json", data=data, url=postgres_url)
         key = json.loads(made.stdout)
         assert server.stop() == 0

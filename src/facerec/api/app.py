@@ -14,14 +14,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import facerec
-from facerec.api.health import Health
+from facerec.api.health import Checks, Health, parts_of
+from facerec.api.metrics import Metrics
 from facerec.api.middleware import RequestMiddleware
 from facerec.api.rekognition.app import RekognitionDoor
 from facerec.api.rekognition.service import Service as RekognitionService
 from facerec.api.rest.app import PREFIX, at_the_root, create_rest
 from facerec.api.rest.app import Service as RestService
+from facerec.api.watching import Draining, Watchers
 from facerec.db import Database
 from facerec.engine.base import Engine
+from facerec.jobs.base import JobQueue
+from facerec.observability import current_request
 from facerec.services.gate import Gate
 from facerec.sessions.base import SessionStore
 from facerec.vectors.base import VectorStore
@@ -54,32 +58,29 @@ class Service(RekognitionService, RestService, Protocol):
         """What is remembered for minutes."""
 
     @property
+    def jobs(self) -> JobQueue:
+        """What is to be done."""
+
+    @property
     def gate(self) -> Gate:
         """Who may come in, and how often."""
 
 
-def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
+def create_app(service: Service, *, worker: int = 1, draining: Draining | None = None) -> ASGIApp:
     """The application of an opened service. It opens and closes nothing itself.
 
-    worker: which of the processes that share the address this is; 1 is the first.
+    worker: which of the processes that share the address this is; 1 is the first. draining: tells that the
+    end is near.
     """
     settings = service.settings
     threads = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_THREADS)
     door = RekognitionDoor(service, service.gate.signed, workers=threads)
-    health = Health(
-        engine=service.engine,
-        database=service.database,
-        vectors=service.vectors,
-        sessions=service.sessions,
-        worker=worker,
-        workers=settings.workers,
-    )
     rest = create_rest(service, threads=threads)
     routed = Starlette(
         routes=[
             Route("/", door, methods=["POST"]),
             Route("/", describe, methods=["GET"]),
-            Route("/health", health.handle, methods=["GET"]),
+            *_watching_routes(service, worker, draining or Draining()),
         ],
         exception_handlers={HTTPException: refuse, Exception: fail},
     )
@@ -111,15 +112,56 @@ def create_app(service: Service, *, worker: int = 1) -> ASGIApp:
     return ServerErrorMiddleware(watched, handler=fail)
 
 
+def _watching_routes(service: Service, worker: int, draining: Draining) -> list[Route]:
+    """What is asked by those who watch the service."""
+    settings, contract = service.settings, service.engine.contract
+    watchers = Watchers(service.gate, settings)
+    checks = Checks(
+        parts_of(
+            settings,
+            engine=service.engine,
+            database=service.database,
+            vectors=service.vectors,
+            sessions=service.sessions,
+            jobs=service.jobs,
+        )
+    )
+    health = Health(checks, watchers, draining, service.engine, worker=worker, workers=settings.workers)
+    routes = [
+        Route("/health", health.whole, methods=["GET"]),
+        Route("/health/live", health.live, methods=["GET"]),
+        Route("/health/ready", health.ready, methods=["GET"]),
+    ]
+    if settings.metrics_access != "off":
+        told = Metrics(
+            checks,
+            watchers,
+            draining,
+            database=service.database,
+            vectors=service.vectors,
+            jobs=service.jobs,
+            about={
+                "pack": contract.pack,
+                "model_version": contract.model_version,
+                "database": service.database.name,
+                "vector_store": settings.vector_store,
+            },
+        )
+        routes.append(Route("/metrics", told.handle, methods=["GET"]))
+    return routes
+
+
 def for_rest(scope: Scope, path: str) -> bool:
-    """Whether the REST door answers a path; the scope is told where the door begins.
+    """Whether the REST door answers a path; the scope is told where the door begins, the request which it is.
 
     Not by a Mount, which does not know a path with a line's end in it.
     """
     if path.startswith(f"{PREFIX}/"):
         scope["root_path"] = PREFIX
-        return True
-    return at_the_root(path)
+    elif not at_the_root(path):
+        return False
+    current_request().door = "rest"
+    return True
 
 
 async def describe(_request: Request) -> Response:

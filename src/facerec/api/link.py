@@ -1,8 +1,8 @@
 """What joins a supervisor and one of its workers: a pair of sockets, each end in one of the processes.
 
-Down go connections, as descriptors, and the word to stop. Up goes that the worker is ready, that a connection
-has ended, and that it would like to stop. A process that dies takes its end with it, so neither is left alone
-without knowing.
+Down go connections, as descriptors, the word that the end is near, and the word to stop. Up goes that the
+worker is ready, that a connection has ended, and that it would like to stop. A process that dies takes its
+end with it, so neither is left alone without knowing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Final, Literal
 
 _CONNECTION, _STOP = b"c", b"s"
+_DRAIN: Final = b"d"
 READY, CLOSED, LEAVING = "ready", "closed", "leaving"
 """What a worker says: that it answers requests (with the name of its model pack), that one connection has
 ended, that it wants to be told to stop."""
@@ -30,6 +32,7 @@ class WorkerEnd:
         self._sending = threading.Lock()
         self._take: Callable[[socket.socket], None] | None = None
         self._stop: Callable[[], None] | None = None
+        self._drain: Callable[[], None] | None = None
 
     def watch(self, stop: Callable[[], None]) -> None:
         """From now on `stop` is called, in a thread, when the supervisor says so or is no more.
@@ -39,9 +42,18 @@ class WorkerEnd:
         self._stop = stop
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
-    def serve(self, pack: str, take: Callable[[socket.socket], None], stop: Callable[[], None]) -> None:
-        """Say that connections are welcome: `take` gets each, in a thread; `stop` as in `watch`, instead."""
-        self._take, self._stop = take, stop
+    def serve(
+        self,
+        pack: str,
+        take: Callable[[socket.socket], None],
+        stop: Callable[[], None],
+        drain: Callable[[], None],
+    ) -> None:
+        """Say that connections are welcome: `take` gets each, in a thread; `stop` as in `watch`, instead.
+
+        drain: called, in a thread, when the end is near.
+        """
+        self._take, self._stop, self._drain = take, stop, drain
         self._say(f"{READY} {' '.join(pack.split())}")
 
     def closed(self) -> None:
@@ -58,22 +70,27 @@ class WorkerEnd:
             self._link.sendall(message.encode() + b"\n")
 
     def _read(self) -> None:
-        while (connection := self._next()) is not None:
-            if self._take is None:
-                connection.close()
+        while (heard := self._next()) is not None:
+            if heard == _DRAIN:
+                if self._drain is not None:
+                    self._drain()
+            elif self._take is None:
+                heard.close()
             else:
-                self._take(connection)
+                self._take(heard)
         if self._stop is not None:
             self._stop()
         time.sleep(self._patience)
         os._exit(1)
 
-    def _next(self) -> socket.socket | None:
-        """The next connection; None for the word to stop, and for the end of the supervisor."""
+    def _next(self) -> socket.socket | Literal[b"d"] | None:
+        """The next connection, or _DRAIN; None for the word to stop, and for the end of the supervisor."""
         try:
             message, descriptors, _, _ = socket.recv_fds(self._link, 1, 1)
         except OSError:
             return None
+        if message == _DRAIN:
+            return _DRAIN
         return socket.socket(fileno=descriptors[0]) if message == _CONNECTION and descriptors else None
 
 
@@ -101,6 +118,11 @@ class SupervisorEnd:
         except OSError:
             return False
         return True
+
+    def drain(self) -> None:
+        """Tell the worker that the end is near."""
+        with contextlib.suppress(OSError):
+            self._link.send(_DRAIN)
 
     def stop(self) -> None:
         """Tell the worker to finish what it has, and end."""

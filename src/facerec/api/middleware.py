@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facerec.observability import RequestContext, request_context
+from facerec.observability import RequestContext, metrics, request_context
 
 REQUEST_ID = b"x-amzn-requestid"
 CORRELATION_ID = b"x-correlation-id"
@@ -25,6 +25,9 @@ SECURITY_HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
+CALLER_GONE = 499
+"""Status under which a request is counted whose caller did not wait for the answer."""
+
 LONGEST_LOGGED = 120
 """Most characters of a path or an operation in the log."""
 
@@ -67,8 +70,9 @@ class RequestMiddleware:
         incoming = _Incoming(
             receive, context, body_seconds=self._body_seconds, request_seconds=self._request_seconds
         )
-        outgoing = _Outgoing(send, context.request_id)
+        outgoing = _Outgoing(send, context)
         started = time.perf_counter()
+        metrics.requests_in_progress.inc()
         try:
             with request_context(context):
                 await self._app(scope, incoming.receive, _unless(incoming, outgoing.send))
@@ -78,6 +82,7 @@ class RequestMiddleware:
                     await answer(scope, receive, outgoing.send)
                 _note(scope, outgoing, incoming, time.perf_counter() - started)
         finally:
+            _count(context, outgoing, incoming, started)
             context.caller_gone.set()  # whoever still works for this request works for nobody
             incoming.close()
 
@@ -129,6 +134,7 @@ class _Incoming:
         if message["type"] == "http.disconnect":
             self._context.caller_gone.set()
         elif not message.get("more_body", False):
+            self._context.ready_at = time.perf_counter()
             self._context.deadline = time.monotonic() + self._request_seconds
             self._watch = asyncio.create_task(self._wait_for_disconnect())
         return message
@@ -153,25 +159,47 @@ class _Incoming:
 class _Outgoing:
     """The answer's messages: common headers added, status and size noted."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, context: RequestContext) -> None:
         self._send = send
-        self._request_id = request_id
+        self._context = context
         self.status: int | None = None
+        self.began_at: float | None = None
+        """When the answer began (`time.perf_counter`)."""
+        self.unread = False
+        """Whether the caller had gone by then."""
         self.size = 0
 
     async def send(self, message: Message) -> None:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.began_at = time.perf_counter()
+            self.unread = self._context.caller_gone.is_set()
             headers = list(message.get("headers", ()))
             given = {name.lower() for name, _ in headers}
-            request_id = self._request_id.encode()
+            request_id = self._context.request_id.encode()
             common = ((REQUEST_ID, request_id), (CORRELATION_ID, request_id), *SECURITY_HEADERS)
             headers += [header for header in common if header[0] not in given]
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
         await self._send(message)
+
+
+def _count(context: RequestContext, outgoing: _Outgoing, incoming: _Incoming, started: float) -> None:
+    """Count the request, its time until the answer began, and its error."""
+    seconds = (outgoing.began_at or time.perf_counter()) - started
+    door, operation = context.door, context.operation
+    status, error = outgoing.status or 500, context.error
+    if incoming.caller_gone and (outgoing.unread or outgoing.status is None):
+        status, error = CALLER_GONE, "CallerGone"
+    elif error is None and status >= 400:
+        error = "RequestTimeout" if incoming.timed_out else f"HTTP{status}"
+    metrics.requests_in_progress.dec()
+    metrics.requests.labels(door, operation, str(status)).inc()
+    metrics.request_seconds.labels(door, operation).observe(seconds)
+    if error is not None:
+        metrics.request_errors.labels(door, operation, error).inc()
 
 
 def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from facerec.api.link import WorkerEnd
 from facerec.api.tls import HANDSHAKE_SECONDS
+from facerec.api.watching import Draining
 from facerec.errors import ConfigurationError
 
 KEEP_ALIVE_SECONDS = 75
@@ -168,31 +170,73 @@ def address_of(listening: socket.socket, *, tls: bool = False) -> str:
 
 
 def run(
-    app: ASGIApp, listening: socket.socket, *, max_connections: int, tls: ssl.SSLContext | None = None
+    app: ASGIApp,
+    listening: socket.socket,
+    draining: Draining,
+    *,
+    drain_seconds: float,
+    max_connections: int,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish the ones at work, within `SHUTDOWN_SECONDS`.
 
-    tls: answer by HTTPS.
+    draining: told at the signal; drain_seconds: how long new requests are taken after it. A second signal
+    ends that. tls: answer by HTTPS.
     """
-    uvicorn.Server(_configuration(app, max_connections, tls)).run(sockets=[listening])
+    _Server(_configuration(app, max_connections, tls), draining, drain_seconds).run(sockets=[listening])
 
 
 def run_worker(
-    app: ASGIApp, link: WorkerEnd, *, pack: str, max_connections: int, tls: ssl.SSLContext | None = None
+    app: ASGIApp,
+    link: WorkerEnd,
+    draining: Draining,
+    *,
+    pack: str,
+    max_connections: int,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Answer the requests of connections that the supervisor hands over, until it says that it is enough.
 
     Then finish as `run` does. On SIGTERM the supervisor is asked to say so. pack: name to report as ready.
+    draining: told when the supervisor says that the end is near.
     """
-    _Worker(_configuration(app, max_connections, tls), link, pack).run()
+    _Worker(_configuration(app, max_connections, tls), link, draining, pack).run()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which goes on for a while when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, draining: Draining, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._draining = draining
+        self._drain_seconds = drain_seconds
+        self._told: tuple[int, FrameType | None] | None = None
+        self._until = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, after the time for load balancers to look away."""
+        self._draining.begin()
+        if self._told is None and self._drain_seconds:
+            self._told = sig, frame
+            self._until = time.monotonic() + self._drain_seconds
+        else:
+            self._told = None
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; True: it is time to stop."""
+        if self._told is not None and time.monotonic() >= self._until:
+            self.handle_exit(*self._told)
+        return await super().on_tick(counter)
 
 
 class _Worker(uvicorn.Server):
     """uvicorn's server for connections that another process has accepted."""
 
-    def __init__(self, config: uvicorn.Config, link: WorkerEnd, pack: str) -> None:
+    def __init__(self, config: uvicorn.Config, link: WorkerEnd, draining: Draining, pack: str) -> None:
         super().__init__(config)
         self._link = link
+        self._draining = draining
         self._pack = pack
         self._joining: set[asyncio.Task[None]] = set()
         self._asked = False
@@ -210,6 +254,7 @@ class _Worker(uvicorn.Server):
             self._pack,
             take=lambda connection: in_loop(self._take, connection),
             stop=lambda: in_loop(loop.call_later, LAST_REQUEST_SECONDS, self._stop),
+            drain=self._draining.begin,
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -246,6 +291,7 @@ class _Worker(uvicorn.Server):
         return protocol
 
     def _stop(self) -> None:
+        self._draining.begin()
         self.should_exit = True
 
 

@@ -24,7 +24,13 @@ from facerec.cli.supervisor import order
 from facerec.cli.worker import read_order
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
-from facerec.observability import configure_logging
+from facerec.observability.exposition import (
+    BuildInfo,
+    counting_together,
+    name_process,
+    telling,
+)
+from facerec.observability.logs import configure_logging
 from facerec.services.background import Background
 from facerec.workers.processes import WorkerProcesses
 from facerec.workers.spot import SpotNotice
@@ -65,7 +71,12 @@ def worker(
     configure_logging(settings.log_level, process="workers")
     settings = settings.model_copy(update={"workers": settings.worker_processes})
     stopping, at_once = threading.Event(), threading.Event()
-    with _signals(stopping, lambda: at_once.set()), _spot(settings, stopping):
+    with (
+        counting_together("workers"),
+        _telling(settings),
+        _signals(stopping, lambda: at_once.set()),
+        _spot(settings, stopping),
+    ):
         note(f"{settings.workers} processes do jobs.")
         WorkerProcesses(settings.workers, lambda number: _start(settings, number)).run(stopping, at_once)
 
@@ -77,7 +88,7 @@ def _work(settings: Settings, *, process: str, stopping: threading.Event) -> Non
     with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
         threads = settings.job_threads or settings.threads * THREADS_PER_PROCESSOR
         note(f"Jobs are done with the model pack {service.engine.contract.pack}, {threads} at a time.")
-        with _spot(settings, stopping):
+        with _spot(settings, stopping), _telling(settings):
             open_worker(service, threads).run(stopping)
 
 
@@ -96,6 +107,18 @@ def _signals(stopping: threading.Event, at_once: Callable[[], object]) -> Iterat
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _telling(settings: Settings) -> Iterator[None]:
+    """Tell the metrics of this process and those that it has started, where the settings say so."""
+    if settings.metrics_port is None:
+        yield
+        return
+    about = BuildInfo({"vector_store": settings.vector_store})
+    with telling(settings.metrics_host, settings.metrics_port, about) as port:
+        note(f"Metrics are at http://{settings.metrics_host}:{port}/metrics.")
+        yield
 
 
 @contextlib.contextmanager
@@ -127,8 +150,9 @@ def _start(settings: Settings, number: int) -> subprocess.Popen[bytes]:
 def _work_as_told() -> None:
     parent = os.getppid()
     settings, number = read_order(sys.stdin.buffer.read())
-    # What happens to the machine, the process that started this one is told.
-    settings = settings.model_copy(update={"spot_notice": "off"})
+    # What happens to the machine, the process that started this one is told; and it tells the metrics of all.
+    settings = settings.model_copy(update={"spot_notice": "off", "metrics_port": None})
+    name_process(f"worker-{number}")
     stopping = threading.Event()
 
     def look() -> None:

@@ -13,7 +13,7 @@ from facerec.cli.supervisor import order
 from facerec.cli.worker import read_order
 from facerec.config import Settings
 from facerec.engine.heap import share_heaps
-from facerec.observability import configure_logging
+from facerec.observability.logs import configure_logging
 from facerec.workers.handling import Handlers
 from facerec.workers.loop import Worker
 from facerec.workers.ray import ActorPool, cluster

@@ -16,12 +16,14 @@ import typer
 from facerec.api.app import create_app
 from facerec.api.server import BACKLOG, CONNECTIONS_PER_REQUEST, address_of, bind, run
 from facerec.api.tls import Certificate
+from facerec.api.watching import Draining
 from facerec.bootstrap import open_keys, open_service
 from facerec.cli.supervisor import Supervisor
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
-from facerec.observability import configure_logging
+from facerec.observability.exposition import counting_together
+from facerec.observability.logs import configure_logging
 from facerec.services.background import Background
 
 RENEWAL_SECONDS = 10.0
@@ -63,10 +65,12 @@ def serve(
 
     with listening:
         if several:
-            supervisor = Supervisor(
-                listening, settings, reread=lambda: read_settings(**overrides), greet=greet
-            )
-            raise typer.Exit(supervisor.run())
+            with counting_together("supervisor") as counts:
+                supervisor = Supervisor(
+                    listening, settings, reread=lambda: read_settings(**overrides), greet=greet, counts=counts
+                )
+                code = supervisor.run()
+            raise typer.Exit(code)
         _answer_alone(listening, settings, greet)
 
 
@@ -76,8 +80,15 @@ def _answer_alone(listening: socket.socket, settings: Settings, greet: Callable[
     with open_service(settings, background=True) as service, opened_certificate(settings) as tls:
         listening.listen(BACKLOG)
         greet(service.engine.contract.pack)
-        connections = settings.max_queue * CONNECTIONS_PER_REQUEST
-        run(create_app(service), listening, max_connections=connections, tls=tls)
+        draining = Draining()
+        run(
+            create_app(service, draining=draining),
+            listening,
+            draining,
+            drain_seconds=settings.drain_seconds,
+            max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST,
+            tls=tls,
+        )
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -25,6 +26,7 @@ from facerec.api.link import CLOSED, LEAVING, READY, SupervisorEnd
 from facerec.api.server import BACKLOG, PATIENCE_SECONDS
 from facerec.config import Settings
 from facerec.errors import FacerecError
+from facerec.observability.exposition import forget_process
 
 MOST_FAILURES = 5
 """Deaths at start in a row, while no worker answers, after which the supervisor gives up."""
@@ -161,8 +163,13 @@ class Supervisor:
         *,
         reread: Callable[[], Settings],
         greet: Callable[[str], None],
+        counts: Path,
     ) -> None:
-        """listening: bound. reread: reads the settings again. greet: told, once, the model pack's name."""
+        """listening: bound. reread: reads the settings again. greet: told, once, the model pack's name.
+
+        counts: folder in which the workers count.
+        """
+        self._counts = counts
         self._door = _Door(listening, self._answering)
         self._settings = settings
         self._reread = reread
@@ -175,6 +182,7 @@ class Supervisor:
         self._failures = 0
         self._killed = False
         self._reloading = False
+        self._draining = False
 
     def run(self) -> int:
         """The exit code: 0 after an orderly end, 1 where workers did not end, or the first one did not start.
@@ -201,11 +209,16 @@ class Supervisor:
     # --- signals
 
     def _told_to_stop(self) -> None:
-        """Stop; told again, kill what has not ended yet."""
+        """Stop, after the time for load balancers to look away; told again, do not wait, and then kill."""
         if self._outcome.done():
             self._kill()
-        else:
+        elif self._draining or not self._settings.drain_seconds or not self._greeted:
             self._outcome.set_result(0)
+        else:
+            self._draining = True
+            for worker in self._answering():
+                worker.end.drain()
+            asyncio.get_running_loop().call_later(self._settings.drain_seconds, self._finish, 0)
 
     def _told_to_reload(self) -> None:
         # A terminal that is closed sends this signal too.
@@ -292,6 +305,8 @@ class Supervisor:
                 self._let_go(worker)
             elif message == READY:
                 worker.ready.set()
+                if self._draining:
+                    worker.end.drain()
                 self._failures = 0
                 self._welcome(value)
         if worker.end.ended:
@@ -320,6 +335,7 @@ class Supervisor:
         await worker.process.wait()
         asyncio.get_running_loop().remove_reader(worker.end)
         worker.end.close()
+        forget_process(self._counts, worker.process.pid)
         self._living.discard(worker)
 
     async def _reload(self) -> None:

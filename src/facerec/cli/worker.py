@@ -14,12 +14,14 @@ import sys
 from facerec.api.app import create_app
 from facerec.api.link import WorkerEnd
 from facerec.api.server import CONNECTIONS_PER_REQUEST, PATIENCE_SECONDS, run_worker
+from facerec.api.watching import Draining
 from facerec.bootstrap import open_service
 from facerec.cli.output import one_line_errors
 from facerec.cli.serve import opened_certificate
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
-from facerec.observability import configure_logging
+from facerec.observability.exposition import name_process
+from facerec.observability.logs import configure_logging
 
 
 def read_order(content: bytes) -> tuple[Settings, int]:
@@ -40,10 +42,13 @@ def work(descriptor: int) -> None:
         signal.signal(each, _stop)
     # Until the server runs, to be told to stop is like being asked by a signal.
     link.watch(stop=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    name_process(f"worker-{number}")
     with open_service(settings, background=True) as service, opened_certificate(settings) as tls:
+        draining = Draining()
         run_worker(
-            create_app(service, worker=number),
+            create_app(service, worker=number, draining=draining),
             link,
+            draining,
             pack=service.engine.contract.pack,
             max_connections=settings.max_queue * CONNECTIONS_PER_REQUEST,
             tls=tls,

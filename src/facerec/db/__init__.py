@@ -18,6 +18,8 @@ from facerec.db.sealed import ValueCipher, set_cipher
 from facerec.db.sqlite import Sqlite
 from facerec.db.together import Together
 from facerec.errors import ConfigurationError, StorageError
+from facerec.observability import metrics
+from facerec.observability.steps import Step
 
 T = TypeVar("T")
 
@@ -26,6 +28,10 @@ PATIENCE_SECONDS = 30.0
 
 CONNECTIONS = 20
 """Most connections to PostgreSQL open at once."""
+
+_READ, _WRITE = (
+    Step(f"database.{kind}", metrics.database_seconds.labels(kind)) for kind in ("read", "write")
+)
 
 Connection = sa.Connection
 """A transaction at work: what `Database.read` and `Database.write` give, and the metadata store takes."""
@@ -102,9 +108,10 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one snapshot and changes nothing. Raises StorageError and its kinds."""
         try:
-            with self._backend.reading(self._engine) as connection:
+            with _READ(), self._backend.reading(self._engine) as connection:
                 yield connection
         except self._errors as error:
+            metrics.database_errors.labels("read").inc()
             raise self._meaning(error, "read") from self._shown(error)
 
     @contextlib.contextmanager
@@ -119,10 +126,11 @@ class Database:
         """
         committing = False
         try:
-            with self._backend.writing(self._engine, sweep=sweep) as connection:
+            with _WRITE(), self._backend.writing(self._engine, sweep=sweep) as connection:
                 yield connection
                 committing = True
         except self._errors as error:
+            metrics.database_errors.labels("write").inc()
             raise self._meaning(error, "write", committing=committing) from self._shown(error)
 
     def write_together(self, work: Callable[[Connection], T], *, lane: int | None = None) -> T:

@@ -197,6 +197,10 @@ class Engine(Protocol):
     judges_liveness: bool
     """Whether `liveness` knows anything."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it takes work: it is not closed, and no thread of it has died."""
+
     def decode(self, data: bytes) -> Picture:
         """Decode an image within the limits, upright."""
 

@@ -237,6 +237,11 @@ class FakeEngine:
         self._max_faces = max_faces
         self._closed = False
 
+    @property
+    def ready(self) -> bool:
+        """Until it is closed."""
+        return not self._closed
+
     def decode(self, data: bytes) -> Picture:
         """Decode as the real engine does, with its limits and errors."""
         self._check()

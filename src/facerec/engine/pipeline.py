@@ -53,7 +53,8 @@ from facerec.engine.pose import estimate_pose, name_points, named_points
 from facerec.engine.quality import assess
 from facerec.engine.runtime.batching import Batcher
 from facerec.errors import FacerecError, Overloaded
-from facerec.observability import current_request
+from facerec.observability import current_request, metrics
+from facerec.observability.steps import Step
 
 MARGIN = 0.82
 """A face is looked at where its box's shorter side has at least this many times the pixels of a crop's side:
@@ -64,6 +65,13 @@ direction, from 1 to 10 pixels for one."""
 DETAIL = 1.5
 """Longer side of a picture as it is decoded at first, by that of what the detector looks at, at least. It
 spares most photographs of one or two people the second decoding, and costs a fifth of the first."""
+
+DECODE, DETECT, EMBED, EXAMINE, LIVENESS = (
+    Step(f"engine.{name}", metrics.inference_seconds.labels(name))
+    for name in ("decode", "detect", "embed", "examine", "liveness")
+)
+WAIT_FOR_ROOM = Step("engine.wait_picture", metrics.wait_seconds.labels("picture"))
+WAIT_FOR_PROCESSOR = Step("engine.wait_processor", metrics.wait_seconds.labels("processor"))
 
 P = TypeVar("P", Picture, "Picture | None")
 
@@ -149,6 +157,11 @@ class PackEngine:
                 name="facerec-embed",
             )
 
+    @property
+    def ready(self) -> bool:
+        """See `Engine.ready`."""
+        return not self._closed and (self._batcher is None or self._batcher.alive)
+
     def decode(self, data: bytes) -> Picture:
         """Decode an image, upright. Raises InvalidImage, ImageTooLarge, and Overloaded when too much waits.
 
@@ -170,8 +183,9 @@ class PackEngine:
 
     def detect(self, picture: Picture, attributes: frozenset[str] = frozenset()) -> list[FoundFace]:
         """Faces of the picture, largest box first, at most `max_faces`, with the attributes asked for."""
-        with self._call(), self._slot():
+        with self._call(), self._slot(DETECT):
             boxes, scores, landmarks = self._locate(picture)
+            metrics.faces_detected.inc(len(boxes))
             if not len(boxes):
                 return []
             shrinks = self._shrinks(picture, boxes)
@@ -193,15 +207,17 @@ class PackEngine:
         if not faces:
             return np.empty((0, self.contract.dimension), np.float32)
         with self._call():
-            with self._slot():
+            metrics.faces_embedded.inc(len(faces))
+            with self._slot(EMBED):
                 crops = self._crops(picture, faces)
                 if self._batcher is None:
+                    metrics.batch_faces.observe(len(faces))
                     return _unit(self._parts.recognizer.embed(crops), self._parts.centre)
             return _unit(np.stack(self._batcher.call(list(crops))), self._parts.centre)
 
     def examine(self, picture: Picture, faces: Sequence[FoundFace]) -> list[Portrait]:
         """How the given faces do as portraits, each looked at in the size that was chosen for it."""
-        with self._call(), self._slot():
+        with self._call(), self._slot(EXAMINE):
             return [self._portrait(picture, found) for found in faces]
 
     def liveness(self, picture: Picture, faces: Sequence[FoundFace]) -> list[float] | None:
@@ -209,7 +225,7 @@ class PackEngine:
         model = self._parts.liveness_model
         if model is None:
             return None
-        with self._call(), self._slot():
+        with self._call(), self._slot(LIVENESS):
             scores = []
             for found in faces:
                 pixels, shrink = picture.reduced(found.shrink)
@@ -225,9 +241,10 @@ class PackEngine:
 
     def _admitted(self, nbytes: int, make: Callable[[], P]) -> P:
         """The picture that `make` makes (or None), in a worker's slot and with room for `nbytes`."""
-        claim = self._budget.enter(nbytes)
+        with WAIT_FOR_ROOM():
+            claim = self._budget.enter(nbytes)
         try:
-            with self._slot():
+            with self._slot(DECODE):
                 picture = make()
         except BaseException:
             self._budget.leave(claim)
@@ -254,11 +271,19 @@ class PackEngine:
                 self._calls -= 1
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Wait for one of the workers' slots. Raises Cancelled when the caller has gone meanwhile."""
-        with self._slots:
+    def _slot(self, step: Step) -> Iterator[None]:
+        """Wait for one of the workers' slots, and time the work in it as a step.
+
+        Raises Cancelled when the caller has gone meanwhile.
+        """
+        with WAIT_FOR_PROCESSOR():
+            self._slots.acquire()
+        try:
             current_request().check()
-            yield
+            with step():
+                yield
+        finally:
+            self._slots.release()
 
     def _locate(self, picture: Picture) -> tuple[Floats, Floats, Floats]:
         """Boxes (N, 4), scores (N,) and landmarks (N, 5, 2) of the usable faces, largest box first."""
@@ -392,7 +417,8 @@ class PackEngine:
 
     def _embed_batch(self, crops: Sequence[Pixels]) -> list[Floats]:
         """What the batcher runs: crops of any callers to raw embeddings."""
-        with self._slots:
+        metrics.batch_faces.observe(len(crops))
+        with self._slots, EMBED():
             return list(self._parts.recognizer.embed(np.stack(crops)))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from facerec.domain import EmbeddingContract, Portrait
 from facerec.engine.base import Calibration, Engine, Floats, FoundFace, Picture, Pixels
 from facerec.engine.image_ids import image_id_of
-from facerec.observability import current_request
+from facerec.observability import current_request, metrics
 
 # What Python's objects take, rounded up (measured with sys.getsizeof over their parts).
 _IMAGE_BYTES = 1200
@@ -153,6 +153,11 @@ class RememberingEngine:
         self._misses = 0
 
     @property
+    def ready(self) -> bool:
+        """See `Engine.ready`."""
+        return self._engine.ready
+
+    @property
     def counts(self) -> ResultCounts:
         """What is remembered now, and the hits and misses since the start."""
         with self._lock:
@@ -172,6 +177,7 @@ class RememberingEngine:
             else:
                 self._hits += 1
                 self._images.move_to_end(key)
+        metrics.result_cache.labels("miss" if seen is None else "hit").inc()
         return _KnownPicture(self._engine, data, key, seen)
 
     def frame(self, take: Callable[[], Picture | None], nbytes: int) -> Picture | None:

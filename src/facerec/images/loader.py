@@ -11,6 +11,18 @@ from facerec.images.base import ImageLoader
 from facerec.images.s3 import S3Source
 from facerec.images.s3_objects import S3Objects
 from facerec.images.url import UrlSource
+from facerec.observability import metrics
+from facerec.observability.steps import Step
+
+_LOADS = {
+    kind: (
+        Step("images.load", metrics.image_seconds.labels(source)),
+        metrics.images.labels(source),
+        metrics.image_bytes.labels(source),
+    )
+    for kind, source in ((InlineImage, "bytes"), (S3Image, "s3"), (UrlImage, "url"), (LocalImage, "file"))
+}
+"""How loads are timed and counted, by the kind of reference."""
 
 
 class ReferenceLoader:
@@ -26,6 +38,16 @@ class ReferenceLoader:
         """The encoded bytes. Raises ImageTooLarge, InvalidImage (empty, no file), InvalidS3Object,
         InvalidImageUrl.
         """
+        load, images, nbytes = _LOADS[type(reference)]
+        with load():
+            data = self._load(reference)
+        if not data:
+            raise InvalidImage("The image is empty.")
+        images.inc()
+        nbytes.inc(len(data))
+        return data
+
+    def _load(self, reference: ImageReference) -> bytes:
         match reference:
             case InlineImage(data):
                 if len(data) > self._max_image_bytes:
@@ -36,8 +58,6 @@ class ReferenceLoader:
                 data = self._urls.read(reference)
             case LocalImage(path):
                 data = self._read_file(path)
-        if not data:
-            raise InvalidImage("The image is empty.")
         return data
 
     def _read_file(self, path: Path) -> bytes:

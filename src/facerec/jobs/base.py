@@ -138,5 +138,8 @@ class JobQueue(Protocol):
     def counts(self) -> Mapping[str, JobCounts]:
         """How many there are, by kind. SQS counts all of them together (ALL_KINDS), and approximately."""
 
+    def ping(self) -> None:
+        """Return when it answers; cheap."""
+
     def close(self) -> None:
         """Let go of connections; what is leased runs out."""

@@ -225,6 +225,11 @@ class EmbeddedJobs:
         }
         return counted | {kind: JobCounts(set_aside=count) for kind, count in set_aside.items()}
 
+    def ping(self) -> None:
+        """See `JobQueue.ping`."""
+        with _meant(), self._database.read() as connection:
+            connection.scalar(sa.select(_jobs.c.key).limit(1))
+
     def close(self) -> None:
         """Nothing is open but the database, which is not this queue's."""
 

@@ -200,6 +200,10 @@ class SqsJobs:
         counted = JobCounts(waiting=waiting, leased=leased, set_aside=sum(self._queues.count(DEAD)))
         return {ALL_KINDS: counted}
 
+    def ping(self) -> None:
+        """See `JobQueue.ping`."""
+        self._queues.count(Priority.FRESH.name)
+
     def close(self) -> None:
         """See `JobQueue.close`."""
         self._queues.close()

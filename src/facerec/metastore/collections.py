@@ -143,6 +143,17 @@ def every(connection: sa.Connection) -> list[Collection]:
     return [_collection(row) for row in connection.execute(query)]
 
 
+def totals(connection: sa.Connection) -> tuple[int, int, int]:
+    """How many collections, faces and users there are in all; hidden twins are left out."""
+    query = sa.select(
+        sa.func.count(),
+        sa.func.coalesce(sa.func.sum(collections.c.face_count), 0),
+        sa.func.coalesce(sa.func.sum(collections.c.user_count), 0),
+    ).where(collections.c.name.is_not(None), collections.c.name.not_like(f"{HIDDEN}%"))
+    row = connection.execute(query).one()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
 def remove_some(connection: sa.Connection, key: CollectionKey, limit: int) -> bool:
     """Remove up to `limit` rows of a deleted collection; True when nothing of it is left.
 

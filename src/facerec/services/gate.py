@@ -9,7 +9,7 @@ from collections.abc import Callable
 from facerec.access import Caller, RateLimit
 from facerec.auth.sigv4 import SignedRequest
 from facerec.errors import RateExceeded, SessionStoreUnavailable
-from facerec.observability import current_request
+from facerec.observability import current_request, metrics
 from facerec.services.keys import KeyService
 from facerec.sessions.base import SessionStore
 from facerec.sessions.buckets import Buckets
@@ -58,6 +58,7 @@ class Gate:
             who = f"address:{context.client}" if caller.key_id is None else f"key:{caller.key_id}"
             wait = self._take(who, limit)
             if wait > 0:
+                metrics.rate_limited.inc()
                 raise RateExceeded(seconds=wait)
         return caller
 

@@ -22,6 +22,8 @@ from facerec.domain import (
 )
 from facerec.engine.base import Calibration, Floats
 from facerec.metastore import changes, collections, expiry, faces, users
+from facerec.observability import metrics
+from facerec.observability.steps import Step
 from facerec.services.access import check_present, newest
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.retention.removal import remove_past_of_users
@@ -34,6 +36,8 @@ in a search for users by their best face, nobody's."""
 
 FACES_A_USER = 4
 """Faces looked at first for each user that is looked for by its best face."""
+
+SEARCH = Step("vectors.search", metrics.search_seconds, errors=metrics.search_errors)
 
 ATTEMPTS = 3
 """Times that users are looked for anew after faces past their time were taken from them."""
@@ -53,13 +57,14 @@ def nearest(
 
     threshold: least similarity 0..100, or cosine. Raises StorageError, VectorStoreUnavailable.
     """
-    found = vectors.search(
-        collection,
-        kind,
-        np.asarray(probes, dtype=np.float32),
-        limit=limit,
-        min_cosine=least_cosine(calibration, threshold),
-    )
+    with SEARCH():
+        found = vectors.search(
+            collection,
+            kind,
+            np.asarray(probes, dtype=np.float32),
+            limit=limit,
+            min_cosine=least_cosine(calibration, threshold),
+        )
     if len(found) == 1:
         return found[0]
     best: dict[RowKey, float] = {}

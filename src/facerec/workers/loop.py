@@ -17,6 +17,8 @@ from queue import Empty, SimpleQueue
 
 from facerec.errors import FacerecError, JobQueueUnavailable
 from facerec.jobs.base import Job, JobQueue
+from facerec.observability import metrics
+from facerec.observability.steps import Step
 from facerec.workers.handling import (
     OUTAGES,
     Fate,
@@ -172,7 +174,12 @@ class Worker:
         """In a thread of the pool: one job."""
         try:
             held.control.check()  # told to stop, it begins no more
-            self._handlers[held.job.kind](held.job, held.control)
+            kind = held.job.kind
+            if held.job.attempt == 1:
+                waited = max(time.time() - held.job.queued_at, 0.0)
+                metrics.job_wait_seconds.labels(kind).observe(waited)
+            with Step("job", metrics.job_seconds.labels(kind))():
+                self._handlers[kind](held.job, held.control)
         except BaseException as error:  # noqa: BLE001 - every error has its consequence for the job
             held.error = error
         self._finished.put(held)
@@ -227,6 +234,7 @@ class Worker:
         with self._lock:
             self._held.discard(held)
         self.tally.fates[fate] += 1
+        metrics.jobs_finished.labels(held.job.kind, fate.name.lower()).inc()
 
     def _tell(self, say: Callable[[], object]) -> None:
         """Tell the queue something. Where it does not hear, the lease runs out and the job is done again."""

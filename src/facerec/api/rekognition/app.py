@@ -18,7 +18,14 @@ from starlette.types import Receive, Scope, Send
 
 from facerec.access import Caller
 from facerec.api.rekognition.audit import Entry
-from facerec.api.rekognition.errors import BodyTooLarge, NotOffered, UnknownOperation, error_body, retry_after
+from facerec.api.rekognition.errors import (
+    BodyTooLarge,
+    NotOffered,
+    UnknownOperation,
+    error_body,
+    retry_after,
+    wire_error,
+)
 from facerec.api.rekognition.model import Operation, read_model
 from facerec.api.rekognition.operations import OPERATIONS
 from facerec.api.rekognition.permissions import check_collection, check_scope
@@ -28,6 +35,7 @@ from facerec.api.rekognition.validation import validate
 from facerec.auth.sigv4 import SignedRequest
 from facerec.errors import Cancelled, Overloaded
 from facerec.observability import current_request
+from facerec.observability.steps import note_thread
 
 Authenticate = Callable[[SignedRequest], Caller]
 """Says who signed a request. Raises AccessDenied and its kinds, RateExceeded."""
@@ -67,10 +75,13 @@ class RekognitionDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request: an ASGI application for `POST /`."""
-        request_id = current_request().request_id
+        context = current_request()
+        context.door = "rekognition"
+        request_id = context.request_id
         try:
             answer = await self._answer_body(scope, receive, request_id)
         except (Overloaded, BodyTooLarge, Cancelled) as error:
+            context.error = wire_error(error).code
             answer = Answer(*error_body(error, request_id))
         headers = [
             (b"content-type", CONTENT_TYPE.encode()),
@@ -84,11 +95,12 @@ class RekognitionDoor:
 
     def answer(self, request: SignedRequest, request_id: str) -> Answer:
         """The answer to a request, whatever it is; every exception becomes an answer too."""
+        context, settings = current_request(), self._service.settings
         try:
-            context, settings = current_request(), self._service.settings
             context.check()
             caller = self._authenticate(request)
             operation = self._operation(request)
+            context.operation = operation.name
             with Entry(self._service, context, operation.name) as entry:
                 check_scope(settings, caller, operation.name)
                 parameters = parse(operation.input, request.body)
@@ -98,6 +110,7 @@ class RekognitionDoor:
                 result = entry.result = OPERATIONS[operation.name](self._service, parameters)
             return Answer(200, self._write[operation.name](result))
         except Exception as error:  # noqa: BLE001  (the last line of defence: it is logged with its stack trace)
+            context.error = wire_error(error).code
             return Answer(*error_body(error, request_id), retry_after(error))
 
     def _operation(self, request: SignedRequest) -> Operation:
@@ -150,6 +163,7 @@ class RekognitionDoor:
 
     def _answer_chunks(self, scope: Scope, chunks: list[bytes], request_id: str) -> Answer:
         """Answer a body, joined here, in the thread, for it may be large."""
+        note_thread()
         request = SignedRequest(
             method=scope["method"],
             path=scope["raw_path"],

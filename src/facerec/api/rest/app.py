@@ -41,6 +41,7 @@ from facerec.api.rest.videos import videos_router
 from facerec.config import Settings
 from facerec.errors import FacerecError
 from facerec.observability import current_request
+from facerec.observability.steps import note_thread
 from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.analysis import AnalysisService
 from facerec.services.audit import AuditLog
@@ -155,7 +156,10 @@ def create_rest(service: Service, *, threads: int) -> FastAPI:
 
         Raises AccessDenied and its kinds, RateExceeded, WaitedTooLong.
         """
-        current_request().check()
+        note_thread()
+        context = current_request()
+        context.operation = operation_id(request.scope["route"])
+        context.check()
         route = request.scope["route"].path
         if route in WITHOUT_KEY:
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -14,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from facerec.errors import Cancelled, FacerecError, Overloaded, WaitedTooLong
-from facerec.observability import RequestContext, current_request
+from facerec.observability import RequestContext, current_request, metrics
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
+
+_waited = metrics.wait_seconds.labels("batch")
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,7 @@ class _Entry(Generic[T, R]):
     item: T
     request: RequestContext
     future: Future[R] = field(default_factory=Future)
+    queued_at: float = field(default_factory=time.perf_counter)
 
 
 class Batcher(Generic[T, R]):
@@ -60,6 +64,11 @@ class Batcher(Generic[T, R]):
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs batches."""
+        return self._thread.is_alive()
 
     def submit(self, item: T) -> Future[R]:
         """Queue one item for the current request. Raises Overloaded, or FacerecError after close."""
@@ -136,6 +145,7 @@ class Batcher(Generic[T, R]):
                         continue
                     if entry.future.set_running_or_notify_cancel():
                         batch.append(entry)
+                        _waited.observe(time.perf_counter() - entry.queued_at)
             if batch:
                 return batch
 

@@ -1,9 +1,12 @@
-"""What is known of the request at work, carried through rooms and threads by a context variable; logging."""
+"""What is known of the request at work, carried through rooms and threads by a context variable.
+
+Beside it here: what is counted and timed (`metrics`, told by `exposition`), how long each step of the work
+takes (`steps`), and the log (`logs`).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 import uuid
@@ -26,8 +29,12 @@ class RequestContext:
     caller: Caller | None = None
     """Set by the door once it knows; None before, and for work that no request asked for."""
 
+    door: str = "service"
+    """Which door answers: rekognition, rest, or service for what is neither (/health, /metrics)."""
+    operation: str = "none"
+    """What is asked for, by the door's own name of it; none while it is not known, or is nothing."""
     error: str | None = None
-    """Code that the REST door answers with; None while it is none."""
+    """Code of the error that the door answers with; None while it is none."""
     collection: str | None = None
     """The one that it is about, for the audit log, where its path does not name it."""
     people: list[str] = field(default_factory=list)
@@ -38,6 +45,8 @@ class RequestContext:
     """Id of the key that it makes or changes, for the audit log."""
     changes: bool = False
     """Whether a request that else only searches is to change something, for the audit log."""
+    ready_at: float | None = None
+    """When all of it had arrived (`time.perf_counter`); None before, and for what has no body."""
     deadline: float | None = None
     """When work that has not begun is begun no more (`time.monotonic`); None: at any time."""
 
@@ -59,6 +68,11 @@ def current_request() -> RequestContext:
     return _current.get() or RequestContext()
 
 
+def request_at_work() -> RequestContext | None:
+    """As `current_request`; None outside of one."""
+    return _current.get()
+
+
 @contextlib.contextmanager
 def request_context(context: RequestContext) -> Iterator[RequestContext]:
     """Make `context` the current one in this thread or task."""
@@ -67,30 +81,3 @@ def request_context(context: RequestContext) -> Iterator[RequestContext]:
         yield context
     finally:
         _current.reset(token)
-
-
-class _RequestIdFilter(logging.Filter):
-    """Puts the request's correlation id on every log record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Annotate, never drop."""
-        context = _current.get()
-        record.request_id = context.request_id if context else "-"
-        return True
-
-
-def configure_logging(level: str, *, process: str = "") -> None:
-    """Log to standard error, one line a record, with the correlation id. No biometric data is ever logged.
-
-    process: what each line calls this process, where there are several.
-    """
-    # What the lines do not show need not be asked of the system for each of them.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler()
-    handler.addFilter(_RequestIdFilter())
-    own = process.replace("%", "%%") + " " if process else ""
-    form = f"%(asctime)s %(levelname)s {own}%(name)s [%(request_id)s] %(message)s"
-    handler.setFormatter(logging.Formatter(form))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    # What uvicorn tells of its own start helps nobody.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
