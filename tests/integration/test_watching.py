@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import Server, serving, wait_until
 from worker_processes import wait_for_workers
 
-from facerec.config import Settings
+from facerec.config import read_settings
 
 pytest_plugins = ["server_fixtures"]
 
@@ -126,7 +126,7 @@ def test_workers_tell_what_became_of_their_jobs(tmp_path: Path, s3_url: str, num
     }
     with contextlib.suppress(Exception):  # made by the other one of these tests
         fill_bucket(s3_url, 3)
-    enqueue(Settings(data_dir=folder, model_path="fake"), 3)
+    enqueue(read_settings(data_dir=folder, model_path="fake"), 3)
     with workers(folder, settings, "--processes", number):
         log = tmp_path / "worker.log"
         wait_until(lambda: "Metrics are at" in log.read_text())
