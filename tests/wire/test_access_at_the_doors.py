@@ -138,6 +138,19 @@ def test_limits_to_collections_at_the_rest_door(server: Running) -> None:
         assert at_the_root.status_code == status
 
 
+def test_a_key_is_told_what_it_may_do(server: Running) -> None:
+    limited = key(server, KeyKind.API, scope=Scope.WRITE, collections=("door-*",))
+    answer = rest(server, limited.secret, "GET", "/whoami")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "key_id": limited.key.access_key_id,
+        "scope": "write",
+        "collections": ["door-*"],
+        "registry_collection": "persons",
+    }
+    assert rest(server, None, "GET", "/whoami").status_code == 401
+
+
 def test_a_flood_is_refused_at_the_rest_door_with_the_time_to_wait(server: Running) -> None:
     limited = key(server, KeyKind.API, rate=RateLimit(3, 3600))
     statuses = [rest(server, limited.secret, "GET", "/persons").status_code for _ in range(5)]

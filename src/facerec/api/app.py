@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import facerec
+from facerec.api.console import console_routes
 from facerec.api.health import Checks, Health, parts_of
 from facerec.api.metrics import Metrics
 from facerec.api.middleware import RequestMiddleware
@@ -81,6 +82,7 @@ def create_app(service: Service, *, worker: int = 1, draining: Draining | None =
             Route("/", door, methods=["POST"]),
             Route("/", describe, methods=["GET"]),
             *_watching_routes(service, worker, draining or Draining()),
+            *console_routes(),
         ],
         exception_handlers={HTTPException: refuse, Exception: fail},
     )
@@ -173,6 +175,7 @@ async def describe(_request: Request) -> Response:
             "description": "Self-hosted face recognition for clients of Amazon Rekognition",
             "use": "Give this address to an AWS client as its endpoint URL; its requests are POSTed here.",
             "health": "/health",
+            "console": "/console",
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,9 @@ def evaluate(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Print [calibration] for the pack's pack.toml.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the figures with the pack; the console shows them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure recognition: accuracy, TAR at FAR with confidence intervals, EER, AUC, thresholds, groups.
@@ -124,6 +128,8 @@ def evaluate(
         _print(report)
         if knots:
             say(_calibration_table(knots, _source(report, pairs)))
+    if keep:
+        note(f"The figures are in {_keep(report, pack)}.")
     if roc_picture is not None:
         _draw(report, pairs, roc_picture)
         note(f"The ROC is in {roc_picture}.")
@@ -164,6 +170,17 @@ def _measure(pairs: PairList, folder: Path, pack: str | None, choice: FaceChoice
         groups=tuple(groups),
         calibration=engine.calibration,
     )
+
+
+def _keep(report: Report, pack: str | None) -> Path:
+    """Write the figures beside the pack's networks; where they are."""
+    from facerec.engine.packs import accuracy
+    from facerec.engine.packs.loading import find_pack
+
+    settings = read_settings(**({"model_path": pack} if pack else {}))
+    target = find_pack(settings) / accuracy.FILE_NAME
+    target.write_text(json.dumps(_as_json(report), indent=1) + "\n", encoding="utf-8")
+    return target
 
 
 def _print(report: Report) -> None:

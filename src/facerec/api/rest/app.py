@@ -17,6 +17,7 @@ from facerec.api.rest.admission import Admission, Bounds
 from facerec.api.rest.album_people import album_people_router
 from facerec.api.rest.albums import albums_router
 from facerec.api.rest.audit import Audited
+from facerec.api.rest.caller import caller_router
 from facerec.api.rest.collections import collections_router
 from facerec.api.rest.docs_page import docs_routes
 from facerec.api.rest.errors import (
@@ -31,15 +32,21 @@ from facerec.api.rest.face_recognition import face_recognition_router
 from facerec.api.rest.faces import faces_router
 from facerec.api.rest.images import images_router
 from facerec.api.rest.imports import imports_router
+from facerec.api.rest.jobs import jobs_router
+from facerec.api.rest.keys import keys_router
 from facerec.api.rest.liveness import liveness_router
+from facerec.api.rest.model import model_router
 from facerec.api.rest.permissions import WITHOUT_KEY, check
 from facerec.api.rest.person_imports import person_imports_router
 from facerec.api.rest.persons import persons_router
 from facerec.api.rest.registrations import registrations_router
+from facerec.api.rest.settings import settings_router
 from facerec.api.rest.videos import PATH as VIDEOS
 from facerec.api.rest.videos import videos_router
 from facerec.config import Settings
+from facerec.engine.base import Engine
 from facerec.errors import FacerecError
+from facerec.jobs.base import JobQueue
 from facerec.observability import current_request
 from facerec.observability.steps import note_thread
 from facerec.services.albums.use_cases import AlbumUseCases
@@ -48,6 +55,7 @@ from facerec.services.audit import AuditLog
 from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
+from facerec.services.keys import KeyService
 from facerec.services.liveness.sessions import LivenessSessions
 from facerec.services.registry.importing import PersonImports
 from facerec.services.registry.service import RegistryService
@@ -81,6 +89,11 @@ TAGS = {
     "album-people": "Who is in an album: found without being told, and corrected by whoever knows them.",
     "imports": "Many images by a manifest.",
     "videos": "Who is in a film, and when.",
+    "caller": "Whose key it is.",
+    "keys": "Who may come in, and what each may do.",
+    "jobs": "The queue of what is done in the background.",
+    "settings": "What the service was started with.",
+    "model": "What recognises, and how well.",
 }
 """What groups of routes are about."""
 
@@ -101,6 +114,18 @@ class Service(Protocol):
     @property
     def gate(self) -> Gate:
         """Who may come in, and how often."""
+
+    @property
+    def engine(self) -> Engine:
+        """What recognises."""
+
+    @property
+    def keys(self) -> KeyService:
+        """The keys that there are."""
+
+    @property
+    def jobs(self) -> JobQueue:
+        """What waits for workers."""
 
     @property
     def collections(self) -> CollectionService:
@@ -221,6 +246,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(album_people_router(service.albums.people))
     app.include_router(imports_router(service.albums))
     app.include_router(videos_router(service.videos, max_bytes=settings.max_video_bytes))
+    app.include_router(caller_router(settings.registry_collection))
+    app.include_router(keys_router(service.keys))
+    app.include_router(jobs_router(service.jobs))
+    app.include_router(settings_router(settings))
+    app.include_router(model_router(service.engine, settings))
     app.router.routes += docs_routes()
 
 

@@ -25,8 +25,17 @@ READING_POSTS = frozenset(
 )
 """Posts that change nothing: they only send a picture."""
 
-ADMINISTRATION = frozenset({("POST", "/collections"), ("DELETE", "/collections/{collection_id}")})
-"""What makes and removes collections."""
+ADMINISTRATION = frozenset(
+    {
+        ("POST", "/collections"),
+        ("DELETE", "/collections/{collection_id}"),
+        ("GET", "/keys"),
+        ("POST", "/keys"),
+        ("DELETE", "/keys/{key_id}"),
+        ("GET", "/settings"),
+    }
+)
+"""What makes and removes collections and keys, and shows how the service is set up."""
 
 REGISTRY = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the paths that are about the registry's collection."""
@@ -39,6 +48,8 @@ ABOUT_NONE = frozenset(
         "/embed-faces",
         "/liveness/sessions",
         "/liveness/sessions/{session_id}",
+        "/model",
+        "/whoami",
     }
 )
 """Routes that touch no collection, or show of each only what the key is for."""

@@ -1,0 +1,241 @@
+"""The console in a real Chromium, over a real server: signed in, looked at, used, in light and dark."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from browser import Watch, chromium, hindrances
+from serving import FACEREC, Server, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+PAGES = (
+    "",
+    "analyse",
+    "compare",
+    "search",
+    "collections",
+    "collections/guests",
+    "people",
+    "people/ann",
+    "enrol",
+    "albums",
+    "albums/party",
+    "jobs",
+    "keys",
+    "accuracy",
+    "settings",
+)
+"""Addresses of the pages that show something without more being done."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with keys, and something in it."""
+
+    server: Server
+    admin: str
+    reader: str
+    photos: Path
+
+    def ask(self, method: str, path: str, **options: Any) -> Any:
+        """What the REST door answers to the admin's key."""
+        answer = httpx.request(
+            method,
+            f"{self.server.url}/api/v1/{path}",
+            headers={"X-API-Key": self.admin},
+            timeout=30,
+            **options,
+        )
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+
+@pytest.fixture(scope="module")
+def site(scrfd_pack: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("console")
+    settings = {"FACEREC_SWEEP_SECONDS": "1"}
+    with serving(folder / "data", model=scrfd_pack, settings=settings) as server:
+        made = Site(
+            server,
+            admin=new_key(server, "admin"),
+            reader=new_key(server, "read"),
+            photos=shared / "data" / "photos",
+        )
+        made.ask("POST", "collections", json={"collection_id": "guests"})
+        with (made.photos / "003_A.jpg").open("rb") as file:
+            named = {"external_image_id": "ann"}
+            made.ask("POST", "collections/guests/index-faces", files={"file": file}, data=named)
+        with (made.photos / "003_A.jpg").open("rb") as file:
+            made.ask("POST", "register", files={"images": file}, data={"person_id": "ann"})
+        made.ask("POST", "albums", json={"album_id": "party", "title": "A party"})
+        yield made
+
+
+def new_key(server: Server, scope: str) -> str:
+    """An API key, made by the command line beside the server."""
+    done = subprocess.run(
+        [str(FACEREC), "keys", "create", "--api", "--scope", scope],
+        env={"FACEREC_DATA_DIR": str(server.data), "PATH": "/usr/bin:/bin"},
+        cwd=server.data.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return next(word for word in done.stdout.split() if word.startswith("frk_") and "." in word)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """A page of a new visitor; the test fails where it has errors, or asks for anything from elsewhere."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(15_000)
+    opened = context.new_page()
+    watch = Watch(opened, site.server.url)
+    yield opened
+    watch.check()
+    context.close()
+
+
+def sign_in(page: Page, site: Site, key: str, path: str = "") -> None:
+    page.goto(f"{site.server.url}/console/#/{path}")
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("main h1").wait_for()
+
+
+def open_page(page: Page, path: str) -> None:
+    """Go to a page, and wait until it is whole."""
+    page.evaluate("path => { location.hash = `#/${path}`; }", path)
+    page.locator("main h1").wait_for()
+    page.locator("main .skeleton").first.wait_for(state="detached")
+
+
+def test_nobody_gets_in_without_a_key(page: Page, site: Site) -> None:
+    page.goto(f"{site.server.url}/console")
+    assert page.url.endswith("/console/")
+    page.get_by_label("API key").fill("frk_ABCDEFGHABCDEFGH.c2VjcmV0")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("The API key is not valid.").wait_for()
+    assert page.get_by_text("InvalidCredentials").is_visible()
+    page.get_by_label("API key").fill(site.reader)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="Dashboard").wait_for()
+    assert page.evaluate("sessionStorage.getItem('facerec.key')") == site.reader
+    assert page.evaluate("Object.keys(localStorage)") == []
+    page.reload()
+    page.get_by_role("heading", name="Dashboard").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("API key").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_the_policy_lets_nothing_else_in(site: Site) -> None:
+    answer = httpx.get(f"{site.server.url}/console/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert "<script>" not in answer.text
+    for missing in ("nothing.js", "../../bootstrap.py", "%2e%2e/__init__.py"):
+        assert httpx.get(f"{site.server.url}/console/{missing}").status_code == 404
+
+
+def test_a_reader_is_shown_what_it_may_not_do(page: Page, site: Site) -> None:
+    sign_in(page, site, site.reader, "collections")
+    new = page.get_by_role("button", name="New collection")
+    new.click(force=True)  # it is shown as disabled, and answers all the same
+    page.get_by_text("Not allowed. This takes a key with the scope admin; yours has read.").first.wait_for()
+    assert new.get_attribute("aria-disabled") == "true"
+    assert page.locator("dialog").count() == 0
+
+
+def test_collections_are_made_filled_and_deleted(page: Page, site: Site) -> None:
+    sign_in(page, site, site.admin, "collections")
+    page.get_by_role("button", name="New collection").click()
+    page.get_by_label("Name").fill("guests")
+    page.get_by_role("button", name="Make it").click()
+    page.get_by_text("AlreadyExists").wait_for()
+    page.get_by_label("Name").fill("staff")
+    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("link", name="staff").click()
+    page.get_by_text("No faces yet").wait_for()
+    page.set_input_files("input[type=file]", site.photos / "004_A.jpg")
+    page.get_by_text("004_A.jpg: 1 stored").wait_for()
+    page.get_by_role("cell", name="004_A.jpg").wait_for()
+    assert site.ask("GET", "collections/staff")["faces"] == 1
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_label("Type staff to go on").fill("staff")
+    page.locator("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("heading", name="Collections").wait_for()
+    names = [each["collection_id"] for each in site.ask("GET", "collections")["collections"]]
+    assert "staff" not in names
+
+
+def test_a_photo_is_analysed(page: Page, site: Site) -> None:
+    sign_in(page, site, site.reader, "analyse")
+    page.get_by_label("Look in").select_option("guests")
+    transfer = page.evaluate_handle(
+        """async name => {
+            const transfer = new DataTransfer();
+            const canvas = new OffscreenCanvas(10, 10);
+            canvas.getContext("2d");
+            transfer.items.add(new File([await canvas.convertToBlob()], name, {type: "image/png"}));
+            return transfer;
+        }""",
+        "nobody.png",
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
+    page.get_by_text("No face found").wait_for()
+    page.get_by_role("button", name="Another photo").click()
+    page.set_input_files("input[type=file]", site.photos / "003_A.jpg")
+    page.get_by_role("button", name="Face 1: ann").wait_for()
+    assert page.locator(".match").first.inner_text().startswith("ann")
+    assert page.locator(".point:visible").count() == 5
+    box = page.locator(".photo .box").bounding_box()
+    image = page.locator(".photo img").bounding_box()
+    assert box is not None
+    assert image is not None
+    assert image["x"] < box["x"] < image["x"] + image["width"]
+    assert abs(image["width"] / image["height"] - 6988 / 4664) < 0.02  # not out of shape
+    assert hindrances(page) == []
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_pages_hinder_nobody(page: Page, site: Site, colours: Any) -> None:
+    page.emulate_media(color_scheme=colours, reduced_motion="reduce")
+    rules = ["color-contrast"] if colours == "dark" else []  # all else is the same in both
+    page.goto(f"{site.server.url}/console/")
+    page.get_by_label("API key").wait_for()
+    assert hindrances(page, rules=rules) == []
+    sign_in(page, site, site.admin)
+    for path in PAGES:
+        open_page(page, path)
+        assert hindrances(page, rules=rules) == [], path
+        assert page.evaluate("document.activeElement.tagName") == "H1", path
+
+
+def test_a_phone_shows_it_without_scrolling_aside(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    sign_in(page, site, site.admin)
+    page.get_by_role("button", name="Menu").click()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "opener"
+    for path in PAGES:
+        open_page(page, path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
