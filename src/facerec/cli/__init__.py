@@ -7,83 +7,87 @@ not be done, and one line says why; 2: the command was not understood; 130: inte
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from facerec.cli.albums import albums_app
-from facerec.cli.audit import audit_app
-from facerec.cli.backup import backup, restore
-from facerec.cli.bench import bench_app
-from facerec.cli.check import check
-from facerec.cli.collections import collections_app
-from facerec.cli.demo import demo
-from facerec.cli.detect import compare, detect
-from facerec.cli.encryption import encryption_app
-from facerec.cli.evaluate import evaluate
-from facerec.cli.faces import faces_app
-from facerec.cli.image_imports import import_images
-from facerec.cli.index import index
-from facerec.cli.indexes import index_status, reindex, verify
-from facerec.cli.jobs import jobs_app
-from facerec.cli.jobs_worker import worker
-from facerec.cli.keys import keys_app
-from facerec.cli.migrate import migrate_model
-from facerec.cli.moving import export_collections, import_collections
 from facerec.cli.output import TRACEBACK, one_line_errors
-from facerec.cli.packs import packs_app
-from facerec.cli.people import people_app
-from facerec.cli.retention import clean, expire, forget
-from facerec.cli.search import search
-from facerec.cli.serve import serve
-from facerec.cli.users import users_app
-from facerec.cli.videos import video, videos_app
-from facerec.cli.watch import watch
+
+COMMANDS = {
+    "serve": "serve:serve",
+    "worker": "jobs_worker:worker",
+    "demo": "demo:demo",
+    "check": "check:check",
+    "detect": "detect:detect",
+    "compare": "detect:compare",
+    "index": "index:index",
+    "search": "search:search",
+    "import-images": "image_imports:import_images",
+    "video": "videos:video",
+    "watch": "watch:watch",
+    "index-status": "indexes:index_status",
+    "reindex": "indexes:reindex",
+    "verify": "indexes:verify",
+    "eval": "evaluate:evaluate",
+    "export": "moving:export_collections",
+    "import": "moving:import_collections",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "migrate-model": "migrate:migrate_model",
+    "expire": "retention:expire",
+    "forget": "retention:forget",
+    "clean": "retention:clean",
+    "collections": "collections:collections_app",
+    "faces": "faces:faces_app",
+    "users": "users:users_app",
+    "people": "people:people_app",
+    "albums": "albums:albums_app",
+    "videos": "videos:videos_app",
+    "jobs": "jobs:jobs_app",
+    "keys": "keys:keys_app",
+    "audit": "audit:audit_app",
+    "encryption": "encryption:encryption_app",
+    "packs": "packs:packs_app",
+    "bench": "bench:bench_app",
+}
+"""Commands and groups of commands, in the order of the help: each with its module and its name there."""
+
+
+class Commands(TyperGroup):
+    """All commands, each imported when it is asked for: `keys list` need not wait for what serves."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(f"facerec.cli.{module}"), name)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        single.callback()(options)
+        if isinstance(command, typer.Typer):
+            single.add_typer(command, name=cmd_name)
+        else:
+            single.command(cmd_name)(command)
+        group: Any = typer.main.get_command(single)
+        return group.commands[cmd_name]
+
 
 app = typer.Typer(
     name="facerec",
+    cls=Commands,
     help="Face recognition that answers Amazon Rekognition's clients, on your own machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(serve)
-app.command()(worker)
-app.command()(demo)
-app.command()(check)
-app.command()(detect)
-app.command()(compare)
-app.command()(index)
-app.command()(search)
-app.command("import-images")(import_images)
-app.command()(video)
-app.command()(watch)
-app.command("index-status")(index_status)
-app.command()(reindex)
-app.command()(verify)
-app.command("eval")(evaluate)
-app.command("export")(export_collections)
-app.command("import")(import_collections)
-app.command()(backup)
-app.command()(restore)
-app.command("migrate-model")(migrate_model)
-app.command()(expire)
-app.command()(forget)
-app.command()(clean)
-app.add_typer(collections_app, name="collections")
-app.add_typer(faces_app, name="faces")
-app.add_typer(users_app, name="users")
-app.add_typer(people_app, name="people")
-app.add_typer(albums_app, name="albums")
-app.add_typer(videos_app, name="videos")
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(keys_app, name="keys")
-app.add_typer(audit_app, name="audit")
-app.add_typer(encryption_app, name="encryption")
-app.add_typer(packs_app, name="packs")
-app.add_typer(bench_app, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

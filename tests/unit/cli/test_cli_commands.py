@@ -11,6 +11,7 @@ import pytest
 from command_line import Run, command_line  # noqa: F401 - a fixture
 from PIL import Image
 
+from facerec.cli import COMMANDS
 from facerec.cli.pictures import ExternalIds, external_id
 from facerec.engine.fake import FakeFace, draw
 
@@ -304,3 +305,17 @@ def test_demo_groups_people_across_photos(facerec: Run, album: Path, tmp_path: P
     over = facerec("demo", album, "-o", album / "ann.png")
     assert over.code == 1
     assert "choose another file" in over.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_does(facerec: Run, command: str) -> None:
+    shown = facerec(command, "--help")
+    assert shown.code == 0
+    assert shown.out.startswith(f"Usage: facerec {command} ")
+
+
+def test_a_command_loads_no_more_than_it_needs() -> None:
+    loaded = "import sys, facerec.cli; print(*(name for name in sys.modules if name.startswith('facerec.')))"
+    ended = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    rooms = {name.split(".")[1] for name in ended.stdout.split()}
+    assert rooms <= {"cli", "config", "domain", "errors", "access"}
