@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTS = ("engine", "search", "service", "accuracy", "people", "jobs")
+PARTS = ("engine", "search", "service", "accuracy", "people", "jobs", "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
         yield from _accuracy(inputs)
         yield from _people(inputs)
     yield from _jobs(inputs)
+    few = ("--pairs", "2", "--requests", "20") if inputs.quick else ()
+    words = ("python", "benchmarks/audit/audit_cost.py", *few)
+    yield Measurement("audit_cost", "audit", "the audit log", words)
 
 
 def _engine(inputs: Inputs) -> Iterator[Measurement]:

@@ -50,6 +50,9 @@ and 500 strangers; thresholds, margin and review are the defaults. Right and unk
 were enrolled: who has two pictures alone, of which the other is refused, is not. A picture with several faces
 of which none is clearly meant is refused, not answered.
 """
+AUDIT = """Two services side by side, one with the audit log and one without, asked in turns by one client;
+the networks are the fake engine's. A difference is the mean over pairs of turns, with its standard error.
+"""
 CRASH = """`tests/integration/test_crash.py`: the server is killed (SIGKILL) at twenty random moments of an
 indexing run by four callers. After each restart every acknowledged face is found, none is double, and the
 index equals the database.
@@ -74,6 +77,7 @@ def page(results: Results) -> str:
         f"## Search\n\n{_searches(results)}",
         f"## Start and size\n\n{_starts(results)}",
         f"## Service over HTTP\n\nClient and server share the processors.\n\n{_service(results)}",
+        f"## What the audit log costs\n\n{AUDIT}\n{_audit(results)}",
         f"## Crash\n\n{CRASH}",
         f"## What is not measured\n\n{NOT_MEASURED}",
         f"## How each was measured\n\n{_commands(results)}",
@@ -299,6 +303,22 @@ def _service(results: Results) -> str:
             )
         )
     return table((*heads, "Of the bare engine", "Server's processor ms", "Server's peak, MiB"), lines)
+
+
+def _audit(results: Results) -> str:
+    lines = [
+        (
+            figures["operation"],
+            f"{figures['pairs']} of {figures['requests']}",
+            f"{figures['without_ms']:.2f}",
+            f"{figures['with_ms']:.2f}",
+            f"{figures['difference_ms']:.2f} ± {figures['standard_error_ms']:.2f}",
+        )
+        for one in _part(results, "audit")
+        for figures in one["figures"]["operations"]
+    ]
+    heads = ("Requests", "Pairs of turns, requests", "Processor ms without", "with", "Difference")
+    return table(heads, lines)
 
 
 def _commands(results: Results) -> str:

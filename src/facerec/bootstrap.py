@@ -29,7 +29,7 @@ from facerec.notices.webhook import Webhook
 from facerec.services.albums.use_cases import AlbumUseCases, album_use_cases
 from facerec.services.analysis import AnalysisService
 from facerec.services.audit import AuditLog
-from facerec.services.authentication import ServiceKey
+from facerec.services.authentication import KeyRules, ServiceKey
 from facerec.services.background import Background
 from facerec.services.collections import CollectionService
 from facerec.services.engines import Engines
@@ -430,13 +430,13 @@ def _upkeep(
 def open_keys(settings: Settings, database: Database) -> KeyService:
     """The access keys of a database, without the rest of the service: for the command line."""
     given = settings.api_key
-    return KeyService(
-        database,
+    rules = KeyRules(
         master_key_path=settings.master_key_path,
         clock_skew_seconds=settings.clock_skew_seconds,
         always=settings.needs_keys,
         service_key=None if given is None else ServiceKey(given.get_secret_value(), settings.api_key_scope),
     )
+    return KeyService(database, rules)
 
 
 def _open_engine(settings: Settings) -> Engine:

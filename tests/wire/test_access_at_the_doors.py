@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import httpx
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from wire_server import ACCOUNT, REGION, Running, running
@@ -17,6 +18,7 @@ from wire_server import ACCOUNT, REGION, Running, running
 from facerec.access import KeyKind, RateLimit, Scope
 from facerec.api.rekognition.operations import OPERATIONS
 from facerec.api.rekognition.permissions import SCOPES
+from facerec.services.authentication import FAILURES
 from facerec.services.keys import CreatedKey, KeyLimits
 
 if TYPE_CHECKING:
@@ -106,6 +108,34 @@ def test_wrong_and_revoked_keys_at_the_rekognition_door(server: Running) -> None
         with pytest.raises(ClientError) as refused:
             aws(server, gone).list_collections()
         assert code_of(refused) == "UnrecognizedClientException"
+
+
+def test_a_request_without_a_key_at_the_rekognition_door(server: Running) -> None:
+    unsigned = boto3.client(
+        "rekognition",
+        endpoint_url=server.url,
+        region_name=REGION,
+        config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(ClientError) as refused:
+        unsigned.list_collections()
+    assert code_of(refused) == "MissingAuthenticationTokenException"
+
+
+def test_guessing_is_slowed_down_at_both_doors(server: Running) -> None:
+    api, signing = key(server, KeyKind.API), key(server, KeyKind.AWS)
+    wrong = f"{api.key.access_key_id}.{'A' * 43}"
+    statuses = [rest(server, wrong, "GET", "/persons").status_code for _ in range(FAILURES + 1)]
+    assert statuses == [401] * FAILURES + [429]
+    guessing = aws(server, signing, secret="guessed")
+    told = []
+    for _ in range(FAILURES + 1):
+        with pytest.raises(ClientError) as refused:
+            guessing.list_collections()
+        told.append(code_of(refused))
+    assert told == ["InvalidSignatureException"] * FAILURES + ["ThrottlingException"]
+    # Whoever has the right one is let in from there no sooner: the pair of key and address is refused.
+    assert rest(server, api.secret, "GET", "/persons").status_code == 429
 
 
 def test_keys_at_the_rest_door(server: Running) -> None:

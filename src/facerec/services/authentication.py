@@ -45,6 +45,20 @@ class ServiceKey:
         return Caller(key_id=SERVICE_KEY_ID, scope=self.scope)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRules:
+    """How keys are kept and checked."""
+
+    master_key_path: Path
+    """Of the key that seals secrets."""
+    clock_skew_seconds: int
+    """Most age or lead of a signature."""
+    service_key: ServiceKey | None = None
+    """Good beside the keys of the database."""
+    always: bool = False
+    """Whether a key is needed even while there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A key with what was sealed of it, and until when (monotonic seconds) it is believed."""
@@ -73,28 +87,16 @@ class Authenticator:
     """
 
     def __init__(
-        self,
-        database: Database,
-        *,
-        master_key_path: Path,
-        clock_skew_seconds: int,
-        service_key: ServiceKey | None = None,
-        always: bool = False,
-        clock: Callable[[], float] = time.time,
+        self, database: Database, rules: KeyRules, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Nothing is read before the first call. service_key: good beside those of the database.
-
-        always: whether a key is needed even while there is none.
-        """
+        """Nothing is read before the first call."""
         self._database = database
-        self._master_key_path = master_key_path
-        self._clock_skew_seconds = clock_skew_seconds
-        self._service_key = service_key
+        self._rules = rules
         self._clock = clock
         self._sealer: Sealer | None = None
         self._known: dict[str, _Known | None] = {}
         self._revoked: set[str] = set()
-        self._open_until: float | None = None if service_key or always else 0.0
+        self._open_until: float | None = None if rules.service_key or rules.always else 0.0
         self._failures = Buckets()
         self._lock = threading.Lock()
 
@@ -109,9 +111,9 @@ class Authenticator:
 
         def secret_for(access_key_id: str) -> str | None:
             self._check_failures(access_key_id)
-            if self._service_key is not None and access_key_id == SERVICE_KEY_ID:
-                claimed.append((access_key_id, self._service_key.caller, None))
-                return self._service_key.secret
+            if self._rules.service_key is not None and access_key_id == SERVICE_KEY_ID:
+                claimed.append((access_key_id, self._rules.service_key.caller, None))
+                return self._rules.service_key.secret
             known = self._find(access_key_id, KeyKind.AWS)
             if known is None:
                 return None
@@ -149,8 +151,8 @@ class Authenticator:
         key_id = SERVICE_KEY_ID if key is None else key.key_id
         self._check_failures(key_id)
         # First, and always: an API_KEY may have any form.
-        if self._service_key is not None and _same(presented, self._service_key.secret):
-            return self._service_key.caller
+        if self._rules.service_key is not None and _same(presented, self._rules.service_key.secret):
+            return self._rules.service_key.caller
         known = None if key is None else self._find(key.key_id, KeyKind.API)
         if key is not None and known is not None:
             right = api_key.matches(key.secret, known.secret)
@@ -181,7 +183,7 @@ class Authenticator:
             request,
             secret_for=secret_for,
             now=self._clock(),
-            clock_skew_seconds=self._clock_skew_seconds,
+            clock_skew_seconds=self._rules.clock_skew_seconds,
         )
 
     def _is_open(self) -> bool:
@@ -231,7 +233,7 @@ class Authenticator:
     def _opened(self, sealed: bytes, access_key_id: str) -> str:
         with self._lock:
             if self._sealer is None:
-                self._sealer = read_master_key(self._master_key_path)
+                self._sealer = read_master_key(self._rules.master_key_path)
             sealer = self._sealer
         return sealer.open(sealed, access_key_id)
 

@@ -7,7 +7,6 @@ import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from facerec.access import AccessKey, Caller, KeyKind, RateLimit, Scope
 from facerec.auth import api_key
@@ -16,7 +15,7 @@ from facerec.auth.sigv4 import SignedRequest
 from facerec.db import Database
 from facerec.errors import ConfigurationError, Conflict
 from facerec.metastore import keys as stored_keys
-from facerec.services.authentication import CACHE_SECONDS, Authenticator, ServiceKey, is_loopback
+from facerec.services.authentication import CACHE_SECONDS, Authenticator, KeyRules, is_loopback
 
 _ID_ALPHABET = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
@@ -50,32 +49,13 @@ class KeyService:
     """The keys of one database, what is kept of their secrets sealed with the master key."""
 
     def __init__(
-        self,
-        database: Database,
-        *,
-        master_key_path: Path,
-        clock_skew_seconds: int,
-        service_key: ServiceKey | None = None,
-        always: bool = False,
-        clock: Callable[[], float] = time.time,
+        self, database: Database, rules: KeyRules, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Nothing is read before the first call. service_key: good beside those of the database.
-
-        always: whether a key is needed even while there is none.
-        """
+        """Nothing is read before the first call."""
         self._database = database
-        self._master_key_path = master_key_path
-        self._service_key = service_key
-        self._always = always
+        self._rules = rules
         self._clock = clock
-        self._authenticator = Authenticator(
-            database,
-            master_key_path=master_key_path,
-            clock_skew_seconds=clock_skew_seconds,
-            service_key=service_key,
-            always=always,
-            clock=clock,
-        )
+        self._authenticator = Authenticator(database, rules, clock=clock)
 
     def create(
         self, label: str = "", *, kind: KeyKind = KeyKind.AWS, limits: KeyLimits = NO_LIMITS
@@ -101,7 +81,7 @@ class KeyService:
             # While secrets sealed with it are in use, a missing master key is a loss to repair, not to
             # replace.
             existing = stored_keys.any_active(connection)
-            sealer = (read_master_key if existing else read_or_create_master_key)(self._master_key_path)
+            sealer = (read_master_key if existing else read_or_create_master_key)(self._rules.master_key_path)
             sealed = sealer.seal(kept, access_key_id)
             stored_keys.insert(connection, stored_keys.StoredKey(key=key, sealed_secret=sealed))
         self._authenticator.close_service()
@@ -122,7 +102,7 @@ class KeyService:
         active, ConfigurationError.
         """
         now = self._clock()
-        sealer = read_master_key(self._master_key_path)
+        sealer = read_master_key(self._rules.master_key_path)
         with self._database.write() as connection:
             key = stored_keys.get(connection, access_key_id).key
             if not key.active(now):
@@ -150,14 +130,14 @@ class KeyService:
         keys = self.list()
         active = [key for key in keys if key.active(self._clock())]
         self._authenticator.open_all(active)
-        if active or self._service_key is not None:
+        if active or self._rules.service_key is not None:
             return None
         if not is_loopback(host):
             raise ConfigurationError(
                 f"There is no access key, so the service does not listen on {host}, which others can reach. "
                 "Create one with `facerec keys create`, set API_KEY, or listen on 127.0.0.1."
             )
-        if self._always and not keys:
+        if self._rules.always and not keys:
             raise ConfigurationError(
                 "There is no access key, and this ENVIRONMENT lets nobody in without one. Create one with "
                 "`facerec keys create`, or set API_KEY."

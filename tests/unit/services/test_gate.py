@@ -10,6 +10,7 @@ from facerec.access import RateLimit
 from facerec.config import read_settings
 from facerec.errors import RateExceeded, SessionStoreUnavailable
 from facerec.metastore import open_metastore
+from facerec.services.authentication import KeyRules
 from facerec.services.gate import AWAY_SECONDS, Gate
 from facerec.services.keys import KeyService
 from facerec.sessions.embedded import EmbeddedSessions
@@ -28,7 +29,8 @@ class Away(EmbeddedSessions):
 def test_a_limit_holds_while_its_store_is_away(tmp_path: Path) -> None:
     settings = read_settings(data_dir=tmp_path)
     database = open_metastore(settings)
-    keys = KeyService(database, master_key_path=settings.master_key_path, clock_skew_seconds=300)
+    rules = KeyRules(master_key_path=settings.master_key_path, clock_skew_seconds=300)
+    keys = KeyService(database, rules)
     now = [0.0]
     store = Away(database, alone=True)
     gate = Gate(keys, store, RateLimit(3, 3600), clock=lambda: now[0])

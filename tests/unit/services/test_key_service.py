@@ -29,7 +29,7 @@ from facerec.errors import (
 )
 from facerec.metastore import open_metastore
 from facerec.observability import RequestContext, request_context
-from facerec.services.authentication import FAILURES, SERVICE_KEY_ID, ServiceKey, is_loopback
+from facerec.services.authentication import FAILURES, SERVICE_KEY_ID, KeyRules, ServiceKey, is_loopback
 from facerec.services.keys import CreatedKey, KeyLimits, KeyService
 
 
@@ -62,13 +62,12 @@ def key_service(
     clock: Callable[[], float] = time.time,
     service_key: ServiceKey | None = None,
 ) -> KeyService:
-    return KeyService(
-        database,
+    rules = KeyRules(
         master_key_path=settings.master_key_path,
         clock_skew_seconds=settings.clock_skew_seconds,
         service_key=service_key,
-        clock=clock,
     )
+    return KeyService(database, rules, clock=clock)
 
 
 @pytest.fixture

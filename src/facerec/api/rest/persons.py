@@ -45,6 +45,13 @@ IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=NUMBER, max_faces=WHOL
 def persons_router(registry: RegistryService) -> APIRouter:
     """The routes of the registry."""
     router = APIRouter(route_class=FormRoute, tags=["persons"])
+    _add_recognition(router, registry)
+    _add_management(router, registry)
+    return router
+
+
+def _add_recognition(router: APIRouter, registry: RegistryService) -> None:
+    """Enrolling, and knowing again."""
 
     @router.post("/register", status_code=status.HTTP_201_CREATED, openapi_extra=REGISTER_FORM)
     def register(body: RegisterRequest, response: Response) -> EnrolmentModel:
@@ -86,6 +93,10 @@ def persons_router(registry: RegistryService) -> APIRouter:
         _note(one.person_id for one in found)
         return IdentifyResponse(faces=[IdentificationModel.of(one) for one in found])
 
+
+def _add_management(router: APIRouter, registry: RegistryService) -> None:
+    """What is known of persons, and changing it."""
+
     @router.get("/persons")
     def persons(
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -122,8 +133,6 @@ def persons_router(registry: RegistryService) -> APIRouter:
     def delete(person_id: PersonId) -> None:
         """Delete a person with all that is known of it."""
         registry.delete(person_id)
-
-    return router
 
 
 def _note(person_ids: Iterable[str | None]) -> None:
