@@ -6,20 +6,27 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from facerec import errors
+from facerec.api.health import OK, Finding, Part
+from facerec.api.metrics import State
 from facerec.api.rekognition import errors as wire
 from facerec.api.rekognition.model import read_model
 from facerec.api.rekognition.operations import OPERATIONS
 from facerec.api.rest.errors import REST_ERRORS
 from facerec.config import Settings
+from facerec.jobs.base import JobCounts
+from facerec.observability.metrics import LABELS, REGISTRY
+from facerec.services.figures import Figures
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
@@ -114,6 +121,13 @@ was taken also `images`, with what became of each. What may be repeated has the 
 `Retry-After`. `InvalidRequest` (422) is a request that is not as `/api/v1/openapi.json` describes it.
 """
 
+METRICS_INTRODUCTION = """
+What `/metrics` tells. A counter's samples end with `_total`; a histogram has `_bucket`, `_sum` and `_count`.
+Beside them are `process_resident_memory_bytes`, `process_virtual_memory_bytes`, `process_cpu_seconds_total`,
+`process_start_time_seconds`, `process_open_fds` and `process_max_fds`, each with the label `process`
+(facerec, or supervisor, worker-1, worker-2). [Monitoring](monitoring.md) says how to read them.
+"""
+
 SETTINGS_INTRODUCTION = """
 Read once, at start, from the environment and from a file `.env` in the working folder; the environment
 wins. An empty value counts as none.
@@ -154,6 +168,44 @@ def settings_page() -> str:
     return _page("Settings", SETTINGS_INTRODUCTION, ("Name", "Default", "Meaning"), rows)
 
 
+def metrics_page() -> str:
+    """Every metric of the service, and what each panel of the dashboards tells."""
+    rows = [
+        (f"`{family.name}`", family.type, _names(LABELS.get(family.name, ())), family.documentation)
+        for family in REGISTRY.collect()
+    ]
+    part = Part(name="model", kind="fake", ask=dict)
+    figures = Figures(
+        collections=0, faces=0, users=0, videos=0, jobs={"album-image": JobCounts()}, store=None
+    )
+    found = [Finding(part=part, status=OK, seconds=0.0), Finding(part=_queue(part), status=OK, seconds=0.0)]
+    about = {"pack": "", "model_version": "", "database": "", "vector_store": ""}
+    rows += [
+        (f"`{family.name}`", family.type, _names(family.samples[0].labels), family.documentation)
+        for family in State(found, figures, about, draining=False).collect()
+    ]
+    page = _page("Metrics", METRICS_INTRODUCTION, ("Name", "Type", "Labels", "Meaning"), rows)
+    return page + "\n## Dashboards\n" + "".join(_dashboards())
+
+
+def _queue(part: Part) -> Part:
+    return replace(part, name="queue")
+
+
+def _names(labels: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in labels)
+
+
+def _dashboards() -> Iterator[str]:
+    """A table of each dashboard's panels."""
+    for path in sorted((FOLDER.parent / "deploy" / "grafana" / "dashboards").glob("*.json")):
+        board = json.loads(path.read_text(encoding="utf-8"))
+        yield f"\n### {board['title']}\n\n{board['description']} (`{path.relative_to(FOLDER.parent)}`)\n\n"
+        yield "| Panel | Tells |\n| --- | --- |\n"
+        for panel in board["panels"]:
+            yield f"| {panel['title']} | {panel['description']} |\n"
+
+
 def env_example() -> str:
     """Every setting with its default, commented out: a start for a `.env`."""
     parts = ["# Settings with their defaults: copy to .env, and take the # off those that you change.\n"]
@@ -167,6 +219,7 @@ PAGES = {
     "operations.md": operations_page,
     "errors.md": errors_page,
     "settings.md": settings_page,
+    "metrics.md": metrics_page,
     "../.env.example": env_example,
 }
 """What is written, by path from this folder."""

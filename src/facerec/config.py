@@ -40,6 +40,9 @@ VectorStoreName = Literal["embedded", "pgvector", "qdrant", "pinecone"]
 MetricsAccess = Literal["loopback", "key", "open", "off"]
 """Who may read /metrics, and the details of /health."""
 
+LogFormat = Literal["text", "json"]
+"""How the lines of the log are written."""
+
 AuditPolicy = Literal["on", "changes", "off"]
 """What is written to the audit log: changes and searches, changes alone, or nothing."""
 
@@ -92,7 +95,14 @@ class Settings(BaseSettings):
         description="PEM file of the key of FACEREC_TLS_CERT, without a password.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", validation_alias="LOG_LEVEL", description="Least severity that is logged."
+        "INFO",
+        validation_alias="LOG_LEVEL",
+        description="Least severity that is logged of the service itself; of libraries, warnings and errors.",
+    )
+    log_format: LogFormat = Field(
+        "text",
+        validation_alias="LOG_FORMAT",
+        description="Lines of the log: text, or json, an object on each line (docs/monitoring.md).",
     )
 
     metrics_access: MetricsAccess = Field(

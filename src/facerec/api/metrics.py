@@ -67,7 +67,7 @@ class Metrics:
 
     def _tell(self, found: list[Finding]) -> bytes:
         figures = self._count() if _well(found, "database") else None
-        state = _State(found, figures, self._about, draining=self._draining.begun)
+        state = State(found, figures, self._about, draining=self._draining.begun)
         return exposition(state)
 
     def _count(self) -> Figures | None:
@@ -81,7 +81,7 @@ class Metrics:
         return self._figures
 
 
-class _State(Collector):
+class State(Collector):
     """How things are at the moment. What is not known has no sample; the families are always there."""
 
     def __init__(

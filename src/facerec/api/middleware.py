@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facerec.observability import RequestContext, metrics, request_context
+from facerec.observability.logs import FIELDS
 
 REQUEST_ID = b"x-amzn-requestid"
 CORRELATION_ID = b"x-correlation-id"
@@ -211,14 +212,25 @@ def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float
     operation = target.decode("latin-1").rpartition(".")[2]
     # A path of the REST door may name a person: its pattern does not.
     path = str(getattr(scope.get("route"), "path", scope["path"]))
+    fields = {
+        "client": client[0] if client else "-",
+        "method": scope["method"],
+        "path": path[:LONGEST_LOGGED],
+        "operation": ascii(operation[:LONGEST_LOGGED])[1:-1],
+        "status": outgoing.status,
+        "bytes": outgoing.size,
+        "milliseconds": round(seconds * 1000, 1),
+        "caller_gone": incoming.caller_gone,
+    }
     _log.info(
         "%s %s %r %s %s %d bytes %.1f ms%s",
-        client[0] if client else "-",
-        scope["method"],
-        path[:LONGEST_LOGGED],
-        ascii(operation[:LONGEST_LOGGED])[1:-1],
-        outgoing.status if outgoing.status is not None else "-",
+        fields["client"],
+        fields["method"],
+        fields["path"],
+        fields["operation"],
+        "-" if outgoing.status is None else outgoing.status,
         outgoing.size,
         seconds * 1000,
         " (the caller had gone)" if incoming.caller_gone else "",
+        extra={FIELDS: fields},
     )

@@ -60,7 +60,7 @@ def worker(
     overrides = {} if processes is None else {"worker_processes": processes}
     settings = read_settings(**overrides)
     if ray:
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, form=settings.log_format)
         stopping = threading.Event()
         with _signals(stopping, lambda: os._exit(1)), _spot(settings, stopping):
             drive(settings, address, per_processor=THREADS_PER_PROCESSOR, stopping=stopping)
@@ -68,7 +68,7 @@ def worker(
     if settings.worker_processes == 1:
         _work(settings, process="", stopping=threading.Event())
         return
-    configure_logging(settings.log_level, process="workers")
+    configure_logging(settings.log_level, form=settings.log_format, process="workers")
     settings = settings.model_copy(update={"workers": settings.worker_processes})
     stopping, at_once = threading.Event(), threading.Event()
     with (
@@ -83,7 +83,7 @@ def worker(
 
 def _work(settings: Settings, *, process: str, stopping: threading.Event) -> None:
     """Do jobs in this process."""
-    configure_logging(settings.log_level, process=process)
+    configure_logging(settings.log_level, form=settings.log_format, process=process)
     share_heaps(settings.threads)
     with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
         threads = settings.job_threads or settings.threads * THREADS_PER_PROCESSOR

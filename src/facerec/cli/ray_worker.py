@@ -46,7 +46,7 @@ def drive(settings: Settings, address: str | None, *, per_processor: int, stoppi
 def open_handlers(content: bytes) -> Iterator[Handlers]:
     """In an actor: the handlers of a service with the settings of an order."""
     settings, _ = read_order(content)
-    configure_logging(settings.log_level, process="actor")
+    configure_logging(settings.log_level, form=settings.log_format, process="actor")
     share_heaps(settings.threads)
     with open_service(settings) as service:
         yield handlers(service)

@@ -52,7 +52,7 @@ def serve(
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = read_settings(**overrides)
     several = settings.workers > 1
-    configure_logging(settings.log_level, process="supervisor" if several else "")
+    configure_logging(settings.log_level, form=settings.log_format, process="supervisor" if several else "")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.

@@ -36,7 +36,7 @@ def work(descriptor: int) -> None:
     joined.set_inheritable(False)
     link = WorkerEnd(joined, patience=PATIENCE_SECONDS)
     settings, number = read_order(sys.stdin.buffer.read())
-    configure_logging(settings.log_level, process=f"worker-{number}")
+    configure_logging(settings.log_level, form=settings.log_format, process=f"worker-{number}")
     share_heaps(settings.threads)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _stop)

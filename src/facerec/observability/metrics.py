@@ -23,11 +23,17 @@ REGISTRY = CollectorRegistry()
 """Of this process. Not the library's own, into which other packages may write."""
 
 
+LABELS: dict[str, tuple[str, ...]] = {}
+"""Names of the labels of each counter and histogram, for the documentation."""
+
+
 def _counter(name: str, text: str, *labels: str) -> Counter:
+    LABELS[f"facerec_{name}"] = labels
     return Counter(f"facerec_{name}", text, labels, registry=REGISTRY)
 
 
 def _histogram(name: str, text: str, *labels: str, bounds: tuple[float, ...] = STEPS) -> Histogram:
+    LABELS[f"facerec_{name}"] = labels
     return Histogram(f"facerec_{name}", text, labels, buckets=bounds, registry=REGISTRY)
 
 

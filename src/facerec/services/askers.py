@@ -1,26 +1,39 @@
-"""Who asked for a job, as its payload carries it from whoever queues it to the worker's audit log."""
+"""Who asked for a job, and in which request, as its payload carries it from whoever queues it to the logs."""
 
 from __future__ import annotations
 
 from facerec.access import Caller
 from facerec.jobs.base import Job
-from facerec.observability import RequestContext, current_request
+from facerec.observability import RequestContext, request_at_work
 
 MEMBER = "by"
 """Of the payload: the id of a key, or the user of the operating system."""
+
+REQUEST = "request"
+"""Of the payload: the correlation id of the request that it was asked for in."""
 
 WORKER = "worker"
 """In place of an id, for a job that nobody in particular asked for; and the door of all jobs."""
 
 
 def asker() -> dict[str, str]:
-    """The payload's member that names who is asking now; {} where it is nobody in particular."""
-    caller = current_request().caller
-    return {} if caller is None or caller.key_id in (None, WORKER) else {MEMBER: str(caller.key_id)}
+    """The payload's members that name who is asking now, if it is anybody in particular, and the request."""
+    request = request_at_work()
+    if request is None:
+        return {}
+    members = {REQUEST: request.request_id}
+    if request.caller is not None and request.caller.key_id not in (None, WORKER):
+        members[MEMBER] = str(request.caller.key_id)
+    return members
 
 
 def context_of(job: Job) -> RequestContext:
-    """In which a job is done: it is the work of whoever asked for it."""
-    named = job.payload.get(MEMBER)
+    """In which a job is done: it is the work of whoever asked for it, and goes on with that request."""
+    named, request = job.payload.get(MEMBER), job.payload.get(REQUEST)
     caller = Caller(key_id=named if isinstance(named, str) and named else WORKER)
-    return RequestContext(request_id=job.id, caller=caller)
+    return RequestContext(
+        request_id=request if isinstance(request, str) and request else job.id,
+        caller=caller,
+        door=WORKER,
+        operation=job.kind,
+    )
