@@ -57,6 +57,10 @@ bench-report: $(BENCH)/.ready
 docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
 
+.PHONY: site
+site: $(VENV)/.dev ## Write the guides as a site to the folder site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean: ## Remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
