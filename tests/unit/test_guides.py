@@ -71,10 +71,10 @@ def complaint(words: list[str]) -> str | None:
         if word.startswith("-") and word != "-":
             if word.partition("=")[0] not in options_of(command):
                 return f"there is no option {word}"
-            if hasattr(command, "commands") and word not in ("--help", "--version", "--traceback"):
+            if hasattr(command, "get_command") and word not in ("--help", "--version", "--traceback"):
                 rest = rest[1:]  # its value
-        elif hasattr(command, "commands"):
-            found = command.commands.get(word)
+        elif hasattr(command, "get_command"):
+            found = command.get_command(None, word)  # imported when it is asked for
             if found is None:
                 return f"there is no command {word}"
             command = found
