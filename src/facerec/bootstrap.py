@@ -26,6 +26,8 @@ from facerec.metastore.changes import DatabaseFeed
 from facerec.metastore.scopes import ScopeLedger
 from facerec.notices.sns import SnsTopics
 from facerec.notices.webhook import Webhook
+from facerec.observability.exposition import process_name
+from facerec.observability.tracing import tracing
 from facerec.services.albums.use_cases import AlbumUseCases, album_use_cases
 from facerec.services.analysis import AnalysisService
 from facerec.services.audit import AuditLog
@@ -136,6 +138,7 @@ def open_service(
     PackError or StorageError when a part can not be opened; the parts opened before it are closed then.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(tracing(settings.otel_endpoint, process=process_name()))
         database = open_metastore(settings)
         stack.callback(database.close)
         audit = AuditLog(database, settings.audit)

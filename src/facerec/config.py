@@ -105,6 +105,14 @@ class Settings(BaseSettings):
         description="Lines of the log: text, or json, an object on each line (docs/monitoring.md).",
     )
 
+    otel_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Collector of traces, as http://HOST:4318 (OTLP over HTTP; `pip install "
+        "'facerec[otel]'`); default: none are made. OpenTelemetry's own OTEL_EXPORTER_OTLP_HEADERS "
+        "and OTEL_TRACES_SAMPLER hold too.",
+    )
     metrics_access: MetricsAccess = Field(
         "loopback",
         validation_alias="FACEREC_METRICS_ACCESS",

@@ -7,20 +7,27 @@ import http.client
 import os
 import re
 import signal
+import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, EndpointConnectionError
 from job_workers import enqueue, fill_bucket, workers
 from prometheus_client.parser import text_string_to_metric_families
 from serving import Server, serving, wait_until
 from worker_processes import wait_for_workers
 
 from facerec.config import read_settings
+from facerec.engine.fake import draw
 
 pytest_plugins = ["server_fixtures"]
+
+REPEATED = ("ProvisionedThroughputExceededException", "ThrottlingException")
+"""Codes that AWS clients try again by themselves."""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +112,50 @@ def test_the_time_before_the_end_is_bounded(tmp_path: Path) -> None:
         assert server.process.wait(60) == 0
         assert time.monotonic() - told >= 1
         server.stop()
+
+
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_an_end_under_load_answers_or_tells_to_try_again(tmp_path: Path, number: str) -> None:
+    """Twenty clients that ask without a pause, and try once: what they get is an answer, or a connection that
+    is refused or was closed before an answer, which every client of AWS tries again."""
+    outcomes: Counter[str] = Counter()
+    picture = draw("ann", "ben")
+
+    with serving(tmp_path / "data", settings={"FACEREC_WORKERS": number}) as server:
+        wait_for_workers(server, int(number))
+        asking, ended = threading.Event(), threading.Event()
+
+        def ask() -> None:
+            client = server.client()
+            while not ended.is_set():
+                try:
+                    client.detect_faces(Image={"Bytes": picture})
+                    outcome = "late" if asking.is_set() else "early"
+                except ClientError as error:
+                    outcome = error.response["Error"]["Code"]
+                except (EndpointConnectionError, ConnectionClosedError):
+                    ended.wait(0.02)
+                    outcome = "again"
+                except BotoCoreError as error:
+                    outcome = repr(error)
+                outcomes[outcome] += 1
+            client.close()
+
+        clients = [threading.Thread(target=ask) for _ in range(20)]
+        for client in clients:
+            client.start()
+        wait_until(lambda: outcomes["early"] >= 40)
+        asking.set()
+        server.process.send_signal(signal.SIGTERM)
+        code = server.process.wait(60)
+        ended.set()
+        for client in clients:
+            client.join()
+        assert code == 0
+        assert "Traceback" not in server.output
+        server.stop()
+    assert outcomes["late"] >= 1
+    assert set(outcomes) <= {"early", "late", "again", *REPEATED}, outcomes
 
 
 def status(server: Server, path: str) -> int:

@@ -7,12 +7,17 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facerec.observability import RequestContext, metrics, request_context
 from facerec.observability.logs import FIELDS
+from facerec.observability.tracing import span_of_request
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 REQUEST_ID = b"x-amzn-requestid"
 CORRELATION_ID = b"x-correlation-id"
@@ -75,12 +80,14 @@ class RequestMiddleware:
         started = time.perf_counter()
         metrics.requests_in_progress.inc()
         try:
-            with request_context(context):
+            with request_context(context), span_of_request(scope["headers"]) as opened:
                 await self._app(scope, incoming.receive, _unless(incoming, outgoing.send))
                 if incoming.timed_out and outgoing.status is None:
                     answer = self._too_slow(context.request_id)
                     answer.headers["Connection"] = "close"
                     await answer(scope, receive, outgoing.send)
+                if opened is not None:
+                    _name_span(opened, scope, context, outgoing)
                 _note(scope, outgoing, incoming, time.perf_counter() - started)
         finally:
             _count(context, outgoing, incoming, started)
@@ -203,6 +210,25 @@ def _count(context: RequestContext, outgoing: _Outgoing, incoming: _Incoming, st
         metrics.request_errors.labels(door, operation, error).inc()
 
 
+def _name_span(opened: Span, scope: Scope, context: RequestContext, outgoing: _Outgoing) -> None:
+    """Tell of a request's span what is known at its end."""
+    opened.update_name(f"{context.door} {context.operation}")
+    opened.set_attributes(
+        {
+            "http.request.method": scope["method"],
+            "http.route": _route(scope),
+            "http.response.status_code": outgoing.status or 0,
+            "facerec.request_id": context.request_id,
+            "facerec.error": context.error or "",
+        }
+    )
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of a request's path: the path itself may name a person."""
+    return str(getattr(scope.get("route"), "path", scope["path"]))[:LONGEST_LOGGED]
+
+
 def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float) -> None:
     """One line: who, what kind of request, how it went. Bodies, and so faces and their names, never show."""
     if not _log.isEnabledFor(logging.INFO):
@@ -210,12 +236,10 @@ def _note(scope: Scope, outgoing: _Outgoing, incoming: _Incoming, seconds: float
     client = scope.get("client")
     target = next((value for name, value in scope["headers"] if name == b"x-amz-target"), b"-")
     operation = target.decode("latin-1").rpartition(".")[2]
-    # A path of the REST door may name a person: its pattern does not.
-    path = str(getattr(scope.get("route"), "path", scope["path"]))
     fields = {
         "client": client[0] if client else "-",
         "method": scope["method"],
-        "path": path[:LONGEST_LOGGED],
+        "path": _route(scope),
         "operation": ascii(operation[:LONGEST_LOGGED])[1:-1],
         "status": outgoing.status,
         "bytes": outgoing.size,

@@ -108,6 +108,11 @@ def counting_together(name: str) -> Iterator[Path]:
             del os.environ[FOLDER_VARIABLE]
 
 
+def process_name() -> str:
+    """What this process is called; see `name_process`."""
+    return _own.name
+
+
 def name_process(name: str) -> None:
     """Say what this process is called among those that it counts with."""
     _own.name = name

@@ -8,6 +8,7 @@ from facerec.domain import DetectedFace, EmbeddingContract, ImageReference, Qual
 from facerec.engine.base import Engine, Floats
 from facerec.errors import InvalidParameter
 from facerec.images.base import ImageLoader
+from facerec.observability.steps import use_case
 from facerec.services.matching import least_cosine
 from facerec.services.selection import by_size, select, select_largest
 
@@ -48,6 +49,7 @@ class AnalysisService:
         self._engine = engine
         self._images = images
 
+    @use_case("analysis.detect")
     def detect(self, image: ImageReference, attributes: frozenset[str] = frozenset()) -> list[DetectedFace]:
         """The faces of an image, largest box first, with the attributes asked for; none is no error.
 
@@ -56,6 +58,7 @@ class AnalysisService:
         picture = self._engine.decode(self._images.load(image))
         return [found.face for found in by_size(self._engine.detect(picture, attributes))]
 
+    @use_case("analysis.embed")
     def embed(self, image: ImageReference, *, limit: int) -> EmbeddedFaces:
         """The embeddings of an image's largest faces, at most `limit`; none is no error.
 
@@ -76,6 +79,7 @@ class AnalysisService:
         picture = self._engine.decode(self._images.load(image))
         return self._engine.liveness(picture, by_size(self._engine.detect(picture)))
 
+    @use_case("analysis.compare")
     def compare(
         self,
         source: ImageReference,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facerec.access import Caller
 from facerec.jobs.base import Job
-from facerec.observability import RequestContext, request_at_work
+from facerec.observability import RequestContext, request_at_work, tracing
 
 MEMBER = "by"
 """Of the payload: the id of a key, or the user of the operating system."""
@@ -17,11 +17,13 @@ WORKER = "worker"
 
 
 def asker() -> dict[str, str]:
-    """The payload's members that name who is asking now, if it is anybody in particular, and the request."""
+    """The payload's members that name who is asking now (where it is anybody), the request, and its span."""
     request = request_at_work()
     if request is None:
         return {}
     members = {REQUEST: request.request_id}
+    if (parent := tracing.here()) is not None:
+        members[tracing.PARENT] = parent
     if request.caller is not None and request.caller.key_id not in (None, WORKER):
         members[MEMBER] = str(request.caller.key_id)
     return members

@@ -29,6 +29,7 @@ from facerec.errors import FaceNotInCollection, NoFaceInImage, NotFound, QuotaEx
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, faces
 from facerec.observability import current_request
+from facerec.observability.steps import use_case
 from facerec.services.access import find_again, open_collection, settled
 from facerec.services.engines import Engines
 from facerec.services.matching import FaceMatcher
@@ -163,6 +164,7 @@ class FaceService:
         self._forget_images = forget_images
         self._tokens = PageTokens(database)
 
+    @use_case("faces.index")
     def index(
         self,
         collection: str,
@@ -239,6 +241,7 @@ class FaceService:
         more = self._tokens.make(page[-1][0], *scope) if len(found) > size else None
         return FaceListing(Page(tuple(face for _, face in page), more), target.model_version)
 
+    @use_case("faces.delete")
     def delete(self, collection: str, face_ids: Sequence[str]) -> FaceDeletion:
         """Delete faces. One that is a user's, or is not there, is a failure and stops no other.
 
@@ -264,6 +267,7 @@ class FaceService:
         self._forget_images({face.image_id for face in doomed.values()})
         return FaceDeletion(tuple(doomed), tuple(failures))
 
+    @use_case("faces.search")
     def search(
         self, collection: str, face_id: str, *, limit: int | None = None, threshold: Threshold = 80.0
     ) -> FaceSearch:
@@ -286,6 +290,7 @@ class FaceService:
 
         return settled(work)
 
+    @use_case("faces.search_by_image")
     def search_by_image(
         self,
         collection: str,

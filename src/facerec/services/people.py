@@ -26,6 +26,7 @@ from facerec.errors import FaceNotInCollection, InvalidParameter, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import changes, collections, expiry, faces, users
 from facerec.metastore.expiry import Present
+from facerec.observability.steps import use_case
 from facerec.services.access import find_again, newest, open_collection, settled
 from facerec.services.aggregates import mirror_user, renew_aggregate
 from facerec.services.engines import Engines
@@ -140,6 +141,7 @@ class PeopleService:
         more = self._tokens.make(items[-1].user_id, "users", target.key) if len(found) > size else None
         return Page(items, more)
 
+    @use_case("people.associate")
     def associate(
         self,
         collection: str,
@@ -206,6 +208,7 @@ class PeopleService:
             request.remember(connection, _outcome(association))
         return association
 
+    @use_case("people.search")
     def search(
         self,
         collection: str,
@@ -236,6 +239,7 @@ class PeopleService:
 
         return settled(work)
 
+    @use_case("people.search_by_image")
     def search_by_image(
         self,
         collection: str,

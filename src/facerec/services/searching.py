@@ -12,6 +12,7 @@ from facerec.domain import DetectedFace, FaceMatch, ImageReference, QualityFilte
 from facerec.engine.base import Floats
 from facerec.errors import InvalidParameter, ModelMismatch
 from facerec.images.base import ImageLoader
+from facerec.observability.steps import use_case
 from facerec.services.access import find_again, open_collection, settled
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceSearch
@@ -53,6 +54,7 @@ class SearchService:
         self._images = images
         self._matcher = FaceMatcher(database, vectors, lifetimes or Lifetimes())
 
+    @use_case("searches.every_face")
     def every_face(
         self,
         collection: str,
@@ -88,6 +90,7 @@ class SearchService:
 
         return settled(work)
 
+    @use_case("searches.by_embedding")
     def by_embedding(
         self,
         collection: str,

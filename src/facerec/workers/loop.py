@@ -18,7 +18,6 @@ from queue import Empty, SimpleQueue
 from facerec.errors import FacerecError, JobQueueUnavailable
 from facerec.jobs.base import Job, JobQueue
 from facerec.observability import metrics
-from facerec.observability.steps import Step
 from facerec.workers.handling import (
     OUTAGES,
     Fate,
@@ -178,7 +177,7 @@ class Worker:
             if held.job.attempt == 1:
                 waited = max(time.time() - held.job.queued_at, 0.0)
                 metrics.job_wait_seconds.labels(kind).observe(waited)
-            with Step("job", metrics.job_seconds.labels(kind))():
+            with metrics.job_seconds.labels(kind).time():
                 self._handlers[kind](held.job, held.control)
         except BaseException as error:  # noqa: BLE001 - every error has its consequence for the job
             held.error = error

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from facerec.jobs.base import Job
 from facerec.observability import request_context
+from facerec.observability.tracing import PARENT, span_of_job
 from facerec.services.albums.placing import PEOPLE_JOB
 from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB
 from facerec.services.albums.use_cases import AlbumUseCases
@@ -51,7 +52,7 @@ def _whole(work: Callable[[Job], None]) -> Handler:
     """A handler of what takes a moment: once begun it is finished, whoever wants to stop."""
 
     def handle(job: Job, _control: JobControl) -> None:
-        with request_context(context_of(job)):
+        with request_context(context_of(job)), span_of_job(job.kind, job.payload.get(PARENT)):
             work(job)
 
     return handle

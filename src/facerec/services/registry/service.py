@@ -28,6 +28,7 @@ from facerec.errors import (
 )
 from facerec.images.base import ImageLoader
 from facerec.metastore import collections, faces, users
+from facerec.observability.steps import use_case
 from facerec.services.access import newest, open_collection, settled
 from facerec.services.aggregates import mirror_user
 from facerec.services.engines import Engines
@@ -94,6 +95,7 @@ class RegistryService:
         self._twins = Twins(database, engines)
         self._enroller = Enroller(database, matcher, self._lifetimes, forget_images)
 
+    @use_case("registry.register")
     def register(
         self,
         person_id: str,
@@ -111,6 +113,7 @@ class RegistryService:
         change = Change(person_id=person_id, new=True, metadata=metadata or {})
         return self._enrol(change, images, review)
 
+    @use_case("registry.update")
     def update(
         self,
         person_id: str,
@@ -182,6 +185,7 @@ class RegistryService:
         self._enroller.forget_images({face.image_id for face in own})
         return person
 
+    @use_case("registry.verify")
     def verify(
         self,
         image: ImageReference,
@@ -215,6 +219,7 @@ class RegistryService:
 
         return settled(work)
 
+    @use_case("registry.identify")
     def identify(
         self, image: ImageReference, *, threshold: float | None = None, limit: int = 100
     ) -> list[Identification]:

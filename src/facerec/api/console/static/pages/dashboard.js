@@ -9,7 +9,7 @@ import { refusal } from "../session.js";
 
 const PAUSE = 5000;
 const COUNTER = "facerec_requests_total";
-const SECONDS = "facerec_request_seconds";
+const SECONDS = "facerec_request_duration_seconds";
 
 export async function show(view, { signal }) {
   const parts = h("ul", { class: "parts" });
@@ -77,21 +77,32 @@ function drawTiles(place, collections, told, jobs, speed) {
     speed && tile("Latency", speed.median === null ? "–" : `${count(speed.median * 1000)} ms`,
       speed.late === null ? "no request just now" : `median; 95 of 100 within ${count(speed.late * 1000)} ms`),
     jobs && tile("Queue", count(waiting), aside ? `${counted(aside, "job")} set aside` : "jobs wait or are at work", "#/jobs"),
-    tile("Up for", duration(told.uptime_seconds), `version ${told.version}`));
+    told.version && tile("Up for", duration(told.uptime_seconds), `version ${told.version}`));
 }
 
+const PARTS = {
+  model: ["Recognition", (part) => `pack ${part.pack}, model ${part.model_version}, ${part.dimension} numbers a face`],
+  database: ["Database", answers],
+  vector_store: ["Search index", (part) => part.changes_behind ? `${part.name}, ${count(part.changes_behind)} changes behind` : part.name],
+  sessions: ["Short memory", (part) => `${part.name}: registrations under way, rates`],
+  queue: ["Queue", answers],
+};
+const WORDS = { ok: "Well", unavailable: "Away", timeout: "Slow" };
+
+function answers(part) {
+  return part.status === "ok" ? `${part.name}, answers in ${part.milliseconds} ms` : `${part.name} does not answer`;
+}
+
+/** Those who may not know more are told how each part is, and no details. */
 function drawHealth(place, told) {
-  const { database, engine, index, sessions, process, result_cache: cache } = told;
-  const part = (name, good, detail, word) => h("li", null, h("span", { class: "name" }, name),
+  const { parts, process, result_cache: cache } = told;
+  const line = (name, good, detail, word) => h("li", null, h("span", { class: "name" }, name),
     h("span", { class: "detail" }, detail), pill(word ?? (good ? "Well" : "Away"), good ? "good" : "bad"));
-  const ready = index.reachable ?? index.ok ?? true;
   replace(place,
-    part("Service", told.status === "ok", `process ${process.worker} of ${process.workers}`),
-    part("Recognition", true, `pack ${engine.pack}, model ${engine.model_version}, ${engine.dimension} numbers a face`),
-    part("Database", database.ok, database.ok ? `${database.name}, answers in ${database.milliseconds} ms` : `${database.name} does not answer`),
-    part("Search index", ready, index.name),
-    part("Short memory", sessions.ok, `${sessions.name}: registrations under way, rates`),
-    cache && part("Result cache", true, `${count(cache.hits ?? 0)} hits`));
+    line("Service", told.status === "ok", process ? `process ${process.worker} of ${process.workers}` : "", told.status === "ok" ? "Well" : told.status),
+    Object.entries(PARTS).filter(([key]) => parts[key]).map(([key, [name, detail]]) =>
+      line(name, parts[key].status === "ok", parts[key].name ? detail(parts[key]) : "", WORDS[parts[key].status])),
+    cache && line("Result cache", true, `${count(cache.hits ?? 0)} hits`));
 }
 
 function drawTraffic(state, now) {
