@@ -20,6 +20,7 @@ PACKAGES = (
     "insightface",
     "face_recognition",
     "dlib-bin",
+    "scikit-learn",
 )
 INSTRUCTIONS = (
     "avx2",

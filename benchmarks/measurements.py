@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTS = ("engine", "search", "service", "accuracy", "people", "jobs", "audit")
+PARTS = ("engine", "search", "service", "accuracy", "people", "clustering", "jobs", "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
     if inputs.pairs.is_file():
         yield from _accuracy(inputs)
         yield from _people(inputs)
+        yield from _clustering(inputs)
     yield from _jobs(inputs)
     few = ("--pairs", "2", "--requests", "20") if inputs.quick else ()
     words = ("python", "benchmarks/audit/audit_cost.py", *few)
@@ -155,6 +156,19 @@ def _people(inputs: Inputs) -> Iterator[Measurement]:
     ):
         words = ("python", "benchmarks/people/known_and_unknown.py", pack, str(inputs.images), *draws)
         yield Measurement(name, "people", title, words)
+
+
+def _clustering(inputs: Inputs) -> Iterator[Measurement]:
+    part = "clustering"
+    few = ("--orders", "1", "--grid", "2") if inputs.quick else ()
+    for name, pack, title in (
+        ("clustering_small", str(inputs.small), "small networks"),
+        ("clustering_dlib", "dlib", "the default pack"),
+    ):
+        words = ("python", "benchmarks/clustering/who_is_who.py", pack, str(inputs.images), *few)
+        yield Measurement(name, part, title, words)
+    words = ("python", "benchmarks/clustering/thousands.py", *(("--faces", "500") if inputs.quick else ()))
+    yield Measurement("clustering_thousands", part, "thousands of faces", words)
 
 
 def _jobs(inputs: Inputs) -> Iterator[Measurement]:

@@ -2,11 +2,11 @@
 
     python benchmarks/run.py [PART ...] [--only NAME] [--quick] [--large]
 
-Parts: engine, search, service, accuracy, people, jobs, audit; all without one. A measurement is a command of
-`facerec` or a script of this folder that prints JSON. Its file in `results/` has the figures as they were
-printed, the command, the machine, the versions and the commit; the next run of the same measurement writes it
-anew. What is not run keeps its last file. `report.py` makes the page of results and the pictures from the
-files.
+Parts: engine, search, service, accuracy, people, clustering, jobs, audit; all without one. A measurement is a
+command of `facerec` or a script of this folder that prints JSON. Its file in `results/` has the figures as
+they were printed, the command, the machine, the versions and the commit; the next run of the same measurement
+writes it anew. What is not run keeps its last file. `report.py` makes the page of results and the pictures
+from the files.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-import dlib  # type: ignore[import-not-found]  # only where the fixtures are made
+import dlib  # only where the fixtures are made
 import numpy as np
 from PIL import Image
 

@@ -1,4 +1,7 @@
-"""The job that gives the faces of an album people: those of new photos join, or are new people.
+"""The job that gives the faces of an album people: those of whom nobody has said anything are grouped anew.
+
+Faces that only joined those who were there would keep what little was known when the first photos came: the
+outcome would hang on the order of the photos, and be worse (decision 15). Who stays the same keeps their id.
 
 A grouping is made of one state of the album, outside of any transaction, for it may take minutes. Where the
 people were changed meanwhile it is made again: nobody's word is lost, and no name.
@@ -31,6 +34,10 @@ PEOPLE_JOB = "album-people"
 
 PAUSE_SECONDS = 1.0
 """Before people are looked for: an upload of several photos is looked at once."""
+
+GROUPED_ANEW = 20_000
+"""Faces of an album that are grouped anew each time: seconds. Of a larger one new faces only join, until that
+is asked for."""
 
 ATTEMPTS = 5
 """Times that a grouping is made anew because the people were changed meanwhile."""
@@ -76,7 +83,8 @@ class PeoplePlacing:
         self._lifetimes = lifetimes or Lifetimes()
 
     def ask(self, album: Album, *, anew: bool = False) -> None:
-        """Queue the job for an album, once. anew: everybody of whom nobody has said anything is grouped anew.
+        """Queue the job for an album, once. anew: group everybody anew of whom nobody has said anything,
+        though no face waits and however many faces there are.
 
         An import has no people: its faces are in the collection of others. Raises JobQueueUnavailable.
         """
@@ -155,6 +163,9 @@ class PeoplePlacing:
 
     def _group(self, state: _State, *, anew: bool) -> _Outcome:
         """Whose each face is."""
+        if not anew and all(face.key in state.members for face in state.faces):
+            return _Outcome([], [], [])
+        anew = anew or len(state.faces) <= GROUPED_ANEW
         kept = [person for person in state.people if person.confirmed or not anew]
         numbers = {person.key: number for number, person in enumerate(kept)}
         before = np.array([numbers.get(state.members.get(f.key, PersonKey(0)), FREE) for f in state.faces])
@@ -175,8 +186,9 @@ class PeoplePlacing:
         who |= {number: heirs.get(number) or str(uuid.uuid4()) for number in set(after.tolist()) - who.keys()}
         fitness = _fitness(state, after)
         placed = [
-            (state.faces[at].key, who[int(after[at])], float(fitness[at]))
-            for at in np.flatnonzero(before == FREE)
+            (face.key, who[number], float(fitness[at]))
+            for at, (face, number) in enumerate(zip(state.faces, after.tolist(), strict=True))
+            if before[at] == FREE and who[number] != state.members.get(face.key)
         ]
         staying = set(heirs.values()) | {person.key for person in kept}
         return _Outcome(
