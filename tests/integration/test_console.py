@@ -165,6 +165,21 @@ def test_a_reader_is_shown_what_it_may_not_do(page: Page, site: Site) -> None:
     assert page.locator("dialog").count() == 0
 
 
+def test_the_first_page_tells_how_every_part_is_and_how_fast_answers_come(page: Page, site: Site) -> None:
+    sign_in(page, site, site.reader)
+    health = page.locator("main li")
+    for name, detail in {
+        "Service": "process 1 of 1",
+        "Recognition": "numbers a face",
+        "Database": "sqlite, answers in",
+        "Search index": "embedded",
+        "Queue": "sqlite, answers in",
+    }.items():
+        health.filter(has_text=name).filter(has_text=detail).filter(has_text="Well").first.wait_for()
+    latency = page.locator(".tile", has_text="Latency")
+    latency.filter(has_text="95 of 100 within").wait_for(timeout=30_000)  # between two looks at /metrics
+
+
 def test_collections_are_made_filled_and_deleted(page: Page, site: Site) -> None:
     sign_in(page, site, site.admin, "collections")
     page.get_by_role("button", name="New collection").click()
