@@ -59,13 +59,14 @@ from facerec.services.videos.analysis import Look
 from facerec.services.videos.service import VideoService
 from facerec.services.videos.telling import VideoTeller
 from facerec.services.videos.watching import WatchService
-from facerec.services.videos.working import VideoThreads, VideoWorker
+from facerec.services.videos.working import VideoWork
 from facerec.sessions.base import SessionStore
 from facerec.sessions.opening import open_sessions
 from facerec.vectors.base import VectorStore
 from facerec.vectors.opening import open_vectors
+from facerec.workers.handling import Handlers
 from facerec.workers.loop import Worker, WorkerPolicy, WorkerThread
-from facerec.workers.tasks import handlers
+from facerec.workers.tasks import handlers, long_kinds
 
 NOTICE_PAUSE_SECONDS = 1.0
 """Pause between two looks for ends of videos that are to be told."""
@@ -95,7 +96,7 @@ class Service:
     analysis: AnalysisService
     albums: AlbumUseCases
     videos: VideoService
-    video_worker: VideoWorker
+    video_work: VideoWork
     watching: WatchService
     keys: KeyService
     gate: Gate
@@ -189,14 +190,13 @@ def open_service(
             database,
             source,
             lifetimes,
+            jobs,
             max_jobs=settings.max_video_jobs,
             kept_seconds=settings.video_results_seconds,
             uploads=settings.videos_folder,
         )
-        worker = _video_worker(settings, database, engines, vectors, lifetimes, source)
         if background:
-            stack.callback(VideoThreads(worker, threads=max(settings.threads // 2, 1)).close)
-            stack.callback(_telling(settings, database).close)
+            stack.callback(open_telling(settings, database).close)
         people = PeopleService(
             database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
         )
@@ -245,7 +245,7 @@ def open_service(
             person_imports=person_imports,
             albums=albums,
             videos=videos,
-            video_worker=worker,
+            video_work=_video_work(settings, database, engines, vectors, lifetimes, source),
             watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
             keys=keys,
             gate=Gate(keys, sessions, settings.rate),
@@ -258,18 +258,27 @@ def open_service(
         yield service
 
 
-def open_worker(service: Service, threads: int) -> Worker:
-    """A worker that does the jobs of an opened service; threads: jobs at work at once."""
-    return Worker(service.jobs, handlers(service), worker_policy(service.settings, threads))
+def open_worker(service: Service, threads: int, some: Handlers | None = None) -> Worker:
+    """A worker that does the jobs of an opened service, or `some` kinds of them.
+
+    threads: jobs at work at once.
+    """
+    work = handlers(service) if some is None else some
+    return Worker(service.jobs, work, worker_policy(service.settings, threads, work, of=threads))
 
 
-def worker_policy(settings: Settings, threads: int) -> WorkerPolicy:
-    """How a worker of the settings works, with so many jobs at once."""
+def worker_policy(settings: Settings, threads: int, kinds: Iterable[str], *, of: int) -> WorkerPolicy:
+    """How a worker of the settings works, with so many jobs at once.
+
+    of: jobs at work on FACEREC_THREADS processors; one video is looked at for every two of these.
+    """
     return WorkerPolicy(
         threads=threads,
         batch=settings.job_batch,
         lease_seconds=settings.job_lease_seconds,
         attempts=settings.job_attempts,
+        long_kinds=long_kinds(kinds),
+        long_share=max(settings.threads // 2, 1) / of,
     )
 
 
@@ -355,16 +364,16 @@ def video_look(settings: Settings) -> Look:
     )
 
 
-def _video_worker(
+def _video_work(
     settings: Settings,
     database: Database,
     engines: Engines,
     vectors: VectorStore,
     lifetimes: Lifetimes,
     source: VideoSource,
-) -> VideoWorker:
+) -> VideoWork:
     """What does the video jobs."""
-    return VideoWorker(
+    return VideoWork(
         database,
         engines,
         FaceMatcher(database, vectors, lifetimes),
@@ -375,8 +384,8 @@ def _video_worker(
     )
 
 
-def _telling(settings: Settings, database: Database) -> Background:
-    """What tells the ends of video jobs."""
+def open_telling(settings: Settings, database: Database) -> Background:
+    """What tells the ends of video jobs, until it is closed: several processes may."""
     topics = SnsTopics(region=settings.aws_region, endpoint_url=settings.sns_endpoint_url)
     webhook = None
     if settings.webhook_url is not None:
@@ -421,6 +430,7 @@ def _upkeep(
             _log.info("swept: %s", swept)
         sweeper.let_go()
         videos.remove_past()
+        videos.dispatch_all()
         albums.service.dispatch_all()
         albums.placing.ask_for_all()
         person_imports.dispatch_all()

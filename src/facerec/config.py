@@ -597,10 +597,11 @@ class Settings(BaseSettings):
     )
     job_attempts: int = Field(
         5,
-        ge=1,
+        ge=5,
         le=100,
         validation_alias="FACEREC_JOB_ATTEMPTS",
-        description="Times that a job is tried before it is set aside with its reason.",
+        description="Times that a job is tried before it is set aside with its reason; images of albums and "
+        "videos have failed after four of them.",
     )
     job_lease_seconds: float = Field(
         30,

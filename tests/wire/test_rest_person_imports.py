@@ -22,7 +22,7 @@ from facerec.services.albums.indexing import ATTEMPTS
 from facerec.services.keys import KeyLimits
 from facerec.services.retention.forgetting import ForgetRequest, ForgettingService
 from facerec.workers.handling import JobControl
-from facerec.workers.tasks import KINDS, handlers
+from facerec.workers.tasks import IMAGE_KINDS, handlers
 
 BUCKET = "staff"
 URL = "/api/v1/persons/imports"
@@ -204,4 +204,4 @@ def test_keys_are_held_to_their_limits(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_job_is_known_by_name(server: Running) -> None:
-    assert set(KINDS) == set(handlers(server.service))
+    assert {*IMAGE_KINDS, *server.service.videos.job_kinds} == set(handlers(server.service))

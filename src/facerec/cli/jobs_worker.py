@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from facerec.bootstrap import open_service, open_worker
+from facerec.bootstrap import open_service, open_telling, open_worker
 from facerec.cli.output import note, one_line_errors
 from facerec.cli.ray_worker import drive
 from facerec.cli.supervisor import order
@@ -54,7 +54,10 @@ def worker(
         typer.Argument(help="With --ray, where the cluster is: HOST:PORT, auto; default: one made here."),
     ] = None,
 ) -> None:
-    """Do jobs (albums, imports, S3 events) until told to stop (SIGTERM, Ctrl+C; a second time: at once)."""
+    """Do jobs (albums, imports, videos, S3 events) until told to stop.
+
+    By SIGTERM or Ctrl+C; a second time: at once.
+    """
     if (address is not None and not ray) or (ray and processes is not None):
         raise typer.BadParameter("an address goes with --ray, and --processes without it")
     overrides = {} if processes is None else {"worker_processes": processes}
@@ -88,7 +91,8 @@ def _work(settings: Settings, *, process: str, stopping: threading.Event) -> Non
     with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
         threads = settings.job_threads or settings.threads * THREADS_PER_PROCESSOR
         note(f"Jobs are done with the model pack {service.engine.contract.pack}, {threads} at a time.")
-        with _spot(settings, stopping), _telling(settings):
+        notices = contextlib.closing(open_telling(settings, service.database))
+        with _spot(settings, stopping), _telling(settings), notices:
             open_worker(service, threads).run(stopping)
 
 

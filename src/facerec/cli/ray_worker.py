@@ -7,17 +7,20 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from facerec.bootstrap import open_queue, open_service, worker_policy
+from facerec.bootstrap import open_queue, open_service, open_telling, worker_policy
 from facerec.cli.output import note
 from facerec.cli.supervisor import order
 from facerec.cli.worker import read_order
 from facerec.config import Settings
 from facerec.engine.heap import share_heaps
+from facerec.metastore import open_metastore
 from facerec.observability.logs import configure_logging
+from facerec.services.videos.service import job_kind
+from facerec.services.videos.uploads import node_of
 from facerec.workers.handling import Handlers
 from facerec.workers.loop import Worker
 from facerec.workers.ray import ActorPool, cluster
-from facerec.workers.tasks import KINDS, handlers
+from facerec.workers.tasks import IMAGE_KINDS, handlers
 
 MOST_AT_WORK = 1024
 """Jobs that a driver has at work in the whole cluster."""
@@ -26,20 +29,26 @@ MOST_AT_WORK = 1024
 def drive(settings: Settings, address: str | None, *, per_processor: int, stopping: threading.Event) -> None:
     """Lease jobs and have the actors of a cluster do them, until `stopping` is set."""
     own = settings.model_copy(update={"threads": settings.ray_actor_cpus, "workers": 1})
+    kinds = [*IMAGE_KINDS, job_kind(None)]
+    if address is None:  # videos that were sent to this machine are on no other
+        kinds.append(job_kind(node_of(settings.videos_folder)))
+    of = own.threads * per_processor
     with (
         open_queue(settings) as queue,
+        contextlib.closing(open_metastore(settings)) as database,
+        contextlib.closing(open_telling(settings, database)),
         cluster(address, several_machines=settings.database_url is not None),
         contextlib.closing(
             ActorPool(
                 partial(open_handlers, order(own, 1)),
                 cpus=own.threads,
-                concurrency=own.threads * per_processor,
+                concurrency=of,
             )
         ) as pool,
     ):
         note(f"Jobs are done by actors of a Ray cluster, {pool.capacity} at a time.")
-        policy = worker_policy(settings, MOST_AT_WORK)
-        Worker(queue, pool.handlers(KINDS), policy, capacity=lambda: pool.capacity).run(stopping)
+        policy = worker_policy(own, MOST_AT_WORK, kinds, of=of)
+        Worker(queue, pool.handlers(kinds), policy, capacity=lambda: pool.capacity).run(stopping)
 
 
 @contextlib.contextmanager

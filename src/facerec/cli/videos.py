@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from facerec.api.rekognition.shapes import video_job
-from facerec.bootstrap import Service, open_service
+from facerec.bootstrap import Service, open_service, open_worker
 from facerec.cli.auditing import audited
 from facerec.cli.image_places import reference
 from facerec.cli.output import AsJson, downloading, print_json, print_table, say
@@ -22,7 +22,8 @@ from facerec.domain import VideoJob, VideoOperation, VideoState, VideoWish
 from facerec.errors import InvalidVideo
 from facerec.services.audit import Act
 from facerec.services.videos.service import Appearing
-from facerec.services.videos.working import VideoThreads
+from facerec.workers.loop import WorkerThread
+from facerec.workers.tasks import video_handlers
 
 POLL_SECONDS = 0.1
 
@@ -99,7 +100,7 @@ def timeline(
 def _done(service: Service, job_id: str) -> VideoJob:
     """The job when it has ended, done here unless a running service is faster."""
     with (
-        closing(VideoThreads(service.video_worker, threads=1)),
+        closing(WorkerThread(open_worker(service, 1, video_handlers(service)))),
         downloading("looking at the video") as progress,
     ):
         while (job := service.videos.find(job_id)).state is VideoState.IN_PROGRESS:

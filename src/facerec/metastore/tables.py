@@ -460,8 +460,6 @@ video_jobs = sa.Table(
     sa.Column("finished_at", sa.Double),
     # Each attempt has a number: one that was overtaken by the next writes nothing more.
     sa.Column("attempts", sa.Integer, nullable=False),
-    # Not begun before: an attempt that met something that passes.
-    sa.Column("not_before", sa.Double, nullable=False),
     sa.Column("progress_ms", sa.BigInteger, nullable=False),
     sa.Column("message", sa.Text),
     # facerec.domain.VideoMetadata as JSON.

@@ -44,7 +44,6 @@ def insert(connection: sa.Connection, job_id: str, wish: VideoWish, *, node: str
             created_at=now,
             updated_at=now,
             attempts=0,
-            not_before=now,
             progress_ms=0,
             entries=0,
             notice_attempts=0,
@@ -76,14 +75,16 @@ def count_open(connection: sa.Connection) -> int:
     return connection.scalar(sa.select(sa.func.count()).select_from(video_jobs).where(_WAITING)) or 0
 
 
-def waiting(connection: sa.Connection, *, node: str, now: float) -> list[str]:
-    """Ids of the jobs that may be done on a machine now, at work or not, oldest first."""
-    query = sa.select(video_jobs.c.job_id).where(
-        _WAITING,
-        video_jobs.c.not_before <= now,
-        sa.or_(video_jobs.c.node.is_(None), video_jobs.c.node == node),
-    )
-    return list(connection.scalars(query.order_by(video_jobs.c.created_at)))
+def open_by_node(connection: sa.Connection) -> list[tuple[str, str | None]]:
+    """Ids of the jobs that wait or are at work, oldest first, each with the machine that alone can do it."""
+    query = sa.select(video_jobs.c.job_id, video_jobs.c.node).where(_WAITING)
+    return [(row.job_id, row.node) for row in connection.execute(query.order_by(video_jobs.c.created_at))]
+
+
+def is_open(connection: sa.Connection, job_id: str) -> bool:
+    """Whether there is a job that waits or is at work."""
+    query = sa.select(video_jobs.c.job_id).where(video_jobs.c.job_id == job_id, _WAITING)
+    return connection.scalar(query) is not None
 
 
 def begin(connection: sa.Connection, job_id: str, now: float) -> VideoJob | None:
@@ -143,16 +144,6 @@ def finish(
         notice_at=now if notice else None,
         **({} if progress_ms is None else {"progress_ms": progress_ms}),
     )
-
-
-def postpone(connection: sa.Connection, job: VideoJob, until: float) -> None:
-    """Begin the next attempt no sooner."""
-    _change(connection, job, not_before=until)
-
-
-def give_up(connection: sa.Connection, job: VideoJob) -> None:
-    """End an attempt that was told to stop, as if it had not been."""
-    _change(connection, job, attempts=job.attempts - 1)
 
 
 def result_of(connection: sa.Connection, job_id: str) -> bytes | None:

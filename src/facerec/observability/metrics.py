@@ -106,7 +106,7 @@ job_wait_seconds = _histogram(
     bounds=JOB_TIMES,
 )
 jobs_finished = _counter(
-    "jobs_finished", "Attempts at jobs that ended: done, retry, release, set_aside.", "kind", "outcome"
+    "jobs_finished", "Attempts at jobs that ended: done, retry, release, left, set_aside.", "kind", "outcome"
 )
 
 

@@ -47,6 +47,10 @@ class Interrupted(Exception):
     """What a handler raises (`JobControl.check`) to leave its job to another worker, as if not begun."""
 
 
+class Lost(Interrupted):
+    """Another worker has the job by now: the queue is told nothing by this one."""
+
+
 class HandlerFailed(Exception):
     """A job was not done for no fault that is known; its text is for people."""
 
@@ -65,7 +69,9 @@ class JobControl:
         return self._stopping.is_set() or self._lost.is_set()
 
     def check(self) -> None:
-        """Raise Interrupted where the worker is to end, or another one may have the job by now."""
+        """Raise Interrupted where the worker is to end, Lost where another one may have the job by now."""
+        if self._lost.is_set():
+            raise Lost
         if self.stopping:
             raise Interrupted
 
@@ -89,6 +95,8 @@ class Fate(Enum):
     RETRY = auto()
     RELEASE = auto()
     """Left to whoever leases it next; this attempt does not count."""
+    LEFT = auto()
+    """It is another worker's by now."""
     SET_ASIDE = auto()
 
 
@@ -96,6 +104,8 @@ def judge(error: BaseException | None, attempt: int, attempts: int) -> tuple[Fat
     """What becomes of a job after its handler's `attempt` (from 1) of `attempts`, and why, for people."""
     if error is None:
         return Fate.DONE, ""
+    if isinstance(error, Lost):
+        return Fate.LEFT, ""
     if isinstance(error, (Interrupted, *OUTAGES)):
         return Fate.RELEASE, str(error)
     if isinstance(error, FacerecError):

@@ -55,6 +55,10 @@ class WorkerPolicy:
     """How long the jobs of a worker that was killed are held up."""
     attempts: int = 5
     """Times that a job is tried before it is set aside."""
+    long_kinds: frozenset[str] = frozenset()
+    """Kinds of jobs that take minutes, and the processor for themselves."""
+    long_share: float = 1.0
+    """Which share of the jobs at work may be of such kinds; one may in any case."""
 
 
 @dataclass(slots=True, eq=False)
@@ -145,17 +149,22 @@ class Worker:
         """Jobs to begin; none while enough are held, or the queue had none a moment ago."""
         if len(self._held) > self._capacity() or time.monotonic() < self._asks_at:
             return []
+        long_kinds = self._policy.long_kinds
+        room = max(round(self._capacity() * self._policy.long_share), 1)
+        room -= sum(held.job.kind in long_kinds for held in self._held)
+        kinds = self._handlers.keys() if room > 0 else self._handlers.keys() - long_kinds
         try:
-            leased = self._queue.lease(
-                self._handlers.keys(), self._policy.batch, seconds=self._policy.lease_seconds
-            )
+            leased = self._queue.lease(kinds, self._policy.batch, seconds=self._policy.lease_seconds)
         except JobQueueUnavailable as error:
             _log.warning("no jobs can be had: %s", error)
             self._take_rest()
             return []
         if not leased:
             self._asks_at = time.monotonic() + IDLE_SECONDS
-        return leased
+        beyond = [job for job in leased if job.kind in long_kinds][max(room, 0) :]
+        if beyond:
+            self._tell(lambda: self._queue.release(beyond))
+        return [job for job in leased if job not in beyond]
 
     def _begin(self, pool: ThreadPoolExecutor, job: Job, stopping: threading.Event) -> None:
         held = _Held(job, JobControl(stopping))
@@ -217,7 +226,7 @@ class Worker:
         elif fate is Fate.RETRY:
             pause = pause_before(job.attempt)
             self._tell(lambda: self._queue.retry(job, reason=reason, delay_seconds=pause))
-        else:
+        elif fate is Fate.RELEASE:
             self._tell(lambda: self._queue.release([job]))
         self._close(held, fate)
 

@@ -24,6 +24,9 @@ from facerec.workers.handling import HandlerFailed, Handlers, Interrupted, JobCo
 LOOK_SECONDS = 5.0
 """Between two looks at how large the cluster is."""
 
+STOP_SECONDS = 1.0
+"""Between two looks whether a job that is at work should come to its end."""
+
 _log = logging.getLogger(__name__)
 
 OpenHandlers = Callable[[], AbstractContextManager[Handlers]]
@@ -35,19 +38,29 @@ class JobActor:
     """In a process of its own: a service with its models, which does jobs. Ray makes an actor of it."""
 
     def __init__(self, open_handlers: OpenHandlers) -> None:
+        self._stops: dict[str, threading.Event] = {}
         self._stack = ExitStack()
         self._handlers = self._stack.enter_context(open_handlers())
 
     def do(self, job: Job) -> Exception | None:
         """Do a job; its error, if it raised one, as what a driver can judge."""
+        stop = self._stops.setdefault(job.id, threading.Event())
         try:
-            self._handlers[job.kind](job, JobControl(threading.Event()))
+            self._handlers[job.kind](job, JobControl(stop))
         except (FacerecError, Interrupted) as error:
             return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - every error has its consequence for the job
             _log.exception("a job %s was not done", job.kind)
             return HandlerFailed(f"A defect of the service: {type(error).__name__}.")
+        finally:
+            self._stops.pop(job.id, None)
         return None
+
+    def stop(self, job_id: str) -> None:
+        """Have a job come to its end: what takes long is left to another worker."""
+        stop = self._stops.get(job_id)
+        if stop is not None:
+            stop.set()
 
     def close(self) -> None:
         """Close the service."""
@@ -91,12 +104,16 @@ class ActorPool:
         for actor in self._in_flight:
             self._ray.kill(actor)
 
-    def _do(self, job: Job, _control: JobControl) -> None:
+    def _do(self, job: Job, control: JobControl) -> None:
         with self._lock:
             actor = min(self._in_flight, key=lambda each: self._in_flight[each])
             self._in_flight[actor] += 1
         try:
-            error = self._ray.get(actor.do.remote(job))
+            ending = actor.do.remote(job)
+            while not self._ray.wait([ending], timeout=STOP_SECONDS)[0]:
+                if control.stopping:
+                    actor.stop.remote(job.id)
+            error = self._ray.get(ending)
         except self._ray.exceptions.RayError as lost:
             _log.warning("an actor was lost: %s", type(lost).__name__)
             raise HandlerFailed("The worker that did it died.") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from facerec.jobs.base import Job
@@ -14,7 +14,9 @@ from facerec.services.albums.use_cases import AlbumUseCases
 from facerec.services.askers import context_of
 from facerec.services.image_jobs import INDEX_IMAGE_JOB, ImageJobs
 from facerec.services.registry.importing import PERSON_JOB, PersonImports
-from facerec.workers.handling import Handler, Handlers, JobControl
+from facerec.services.videos.service import VIDEO_JOB, VideoService
+from facerec.services.videos.working import Overtaken, VideoWork
+from facerec.workers.handling import Handler, Handlers, JobControl, Lost
 
 
 class Service(Protocol):
@@ -32,9 +34,17 @@ class Service(Protocol):
     def person_imports(self) -> PersonImports:
         """Jobs of persons."""
 
+    @property
+    def videos(self) -> VideoService:
+        """Which videos this machine has."""
 
-KINDS = (INDEX_IMAGE_JOB, IMAGE_JOB, LISTING_JOB, PEOPLE_JOB, PERSON_JOB)
-"""All kinds that there are handlers for."""
+    @property
+    def video_work(self) -> VideoWork:
+        """Jobs of videos."""
+
+
+IMAGE_KINDS = (INDEX_IMAGE_JOB, IMAGE_JOB, LISTING_JOB, PEOPLE_JOB, PERSON_JOB)
+"""The kinds of jobs of images, albums and persons."""
 
 
 def handlers(service: Service) -> Handlers:
@@ -45,7 +55,26 @@ def handlers(service: Service) -> Handlers:
         LISTING_JOB: _whole(service.albums.indexing.list_prefix),
         PEOPLE_JOB: _whole(service.albums.placing.work),
         PERSON_JOB: _whole(service.person_imports.work),
+        **video_handlers(service),
     }
+
+
+def video_handlers(service: Service) -> Handlers:
+    """The handlers of videos alone: of those that lie anywhere, and of those that lie on this machine."""
+
+    def handle(job: Job, control: JobControl) -> None:
+        try:
+            with request_context(context_of(job)):
+                service.video_work.do(job, control.check)
+        except Overtaken:
+            raise Lost from None
+
+    return dict.fromkeys(service.videos.job_kinds, handle)
+
+
+def long_kinds(kinds: Iterable[str]) -> frozenset[str]:
+    """Those of some kinds whose jobs take minutes: videos."""
+    return frozenset(kind for kind in kinds if kind.startswith(VIDEO_JOB))
 
 
 def _whole(work: Callable[[Job], None]) -> Handler:

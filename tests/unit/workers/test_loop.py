@@ -191,9 +191,37 @@ def test_a_handler_learns_that_its_lease_was_lost(queue: EmbeddedJobs) -> None:
         lost.set()
         control.check()
 
-    with working(queue, handle, lease_seconds=0.2):
+    with working(queue, handle, lease_seconds=0.2) as worker:
         assert lost.wait(20)
     assert open_jobs_of(queue) == 0
+    assert worker.tally.fates == {Fate.LEFT: 1}, "the queue is told nothing by this one"
+
+
+def test_jobs_that_take_long_leave_room_for_others(database: Database, queue: EmbeddedJobs) -> None:
+    queue.put([NewJob(kind="long", payload={"number": number}) for number in range(4)])
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    long_ones, short_ones = [], []
+
+    def long_work(job: Job, _: JobControl) -> None:
+        long_ones.append(number_of(job))
+        begun.release()
+        go_on.wait(20)
+
+    policy = WorkerPolicy(threads=4, batch=4, long_kinds=frozenset({"long"}), long_share=0.5)
+    worker = Worker(
+        queue, {"long": long_work, KIND: lambda job, _: short_ones.append(number_of(job))}, policy
+    )
+    with contextlib.closing(WorkerThread(worker)):
+        assert begun.acquire(timeout=20)
+        assert begun.acquire(timeout=20)
+        put(queue, *range(8))
+        eventually(lambda: len(short_ones) == 8)
+        assert long_ones == [0, 1]
+        counted = queue.counts()["long"]
+        assert (counted.waiting, counted.leased) == (2, 2)
+        go_on.set()
+        eventually(lambda: open_jobs_of(queue) == 0)
+    assert long_ones == [0, 1, 2, 3]
 
 
 def test_a_worker_that_stops_finishes_what_is_begun_and_gives_back_the_rest(queue: EmbeddedJobs) -> None:

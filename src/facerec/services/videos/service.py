@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +22,10 @@ from facerec.domain import (
     VideoState,
     VideoWish,
 )
-from facerec.errors import NotFound, TooManyJobs
+from facerec.errors import JobQueueUnavailable, NotFound, TooManyJobs
+from facerec.jobs.base import JobQueue, NewJob
 from facerec.metastore import collections, faces, videos
+from facerec.services.askers import asker
 from facerec.services.idempotency import RepeatableRequest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.retention.lifetimes import Lifetimes
@@ -33,6 +36,10 @@ MOST_RESULTS = 1000
 """Faces on a page: Rekognition's default, and its most."""
 
 MOST_LISTED = 1000
+
+VIDEO_JOB = "video"
+
+_log = logging.getLogger(__name__)
 
 
 class Videos(Protocol):
@@ -83,6 +90,7 @@ class VideoService:
         database: Database,
         source: Videos,
         lifetimes: Lifetimes,
+        queue: JobQueue,
         *,
         max_jobs: int,
         kept_seconds: float,
@@ -91,11 +99,12 @@ class VideoService:
     ) -> None:
         """max_jobs: that wait or are at work. kept_seconds: after its end, of a job and what was found.
 
-        uploads: folder of the videos that were sent to this machine.
+        queue: where jobs are put. uploads: folder of the videos that were sent to this machine.
         """
         self._database = database
         self._source = source
         self._lifetimes = lifetimes
+        self._queue = queue
         self._max_jobs = max_jobs
         self._kept_seconds = kept_seconds
         self.uploads = uploads
@@ -122,7 +131,25 @@ class VideoService:
             node = node_of(self.uploads) if isinstance(wish.video, LocalImage) else None
             videos.insert(connection, job_id, wish, node=node, now=now)
             request.remember(connection, job_id)
+        try:
+            self._queue.put([_queued(job_id, node)])
+        except JobQueueUnavailable as error:
+            _log.warning("a video is queued a little later: %s", error)
         return job_id
+
+    @property
+    def job_kinds(self) -> tuple[str, str]:
+        """Kinds of the jobs that this machine can do: of videos anywhere, and of those that it has itself."""
+        return job_kind(None), job_kind(node_of(self.uploads))
+
+    def dispatch_all(self) -> None:
+        """Queue a job for whatever video is open and has none: what was broken off, or lost by the queue.
+
+        Raises JobQueueUnavailable.
+        """
+        with self._database.read() as connection:
+            waiting = videos.open_by_node(connection)
+        self._queue.put([_queued(job_id, node) for job_id, node in waiting])
 
     def find(self, job_id: str, operation: VideoOperation | None = None) -> VideoJob:
         """A job, of an operation where one is named. Raises NotFound."""
@@ -232,6 +259,16 @@ def _found(connection: Connection, job_id: str, operation: VideoOperation | None
     if operation is not None and job.wish.operation is not operation:
         raise NotFound("Could not find JobId")
     return job
+
+
+def _queued(job_id: str, node: str | None) -> NewJob:
+    """The job of a video; by its key there is one at a time, however often it is put."""
+    return NewJob(kind=job_kind(node), payload={"video": job_id, **asker()}, key=job_id)
+
+
+def job_kind(node: str | None) -> str:
+    """Of jobs that a machine alone can do; None: any machine."""
+    return VIDEO_JOB if node is None else f"{VIDEO_JOB}-{node}"
 
 
 def _there(job: VideoJob) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from facerec.domain import LocalImage, VideoReference
 
 NODE = "node"
-"""File with the machine's name, which is made with its first upload."""
+"""File with the machine's name."""
 
 SUFFIX = ".video"
 
@@ -32,12 +32,6 @@ def node_of(folder: Path) -> str:
     except FileExistsError:
         pass
     return path.read_text()
-
-
-def known_node(folder: Path) -> str:
-    """The name of this machine; empty where it has none, for nothing was ever sent to it."""
-    path = folder / NODE
-    return path.read_text() if path.exists() else ""
 
 
 def new_upload(folder: Path) -> Path:

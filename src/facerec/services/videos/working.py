@@ -1,13 +1,12 @@
-"""Does video jobs: one process at a time has one, for as long as it renews its lease.
+"""The job of one video: look through it, and write down what is found.
 
-A worker that is killed says nothing; its lease runs out, and the video is looked at anew by another. Each
-attempt has a number, and one that was overtaken writes nothing more: doing a video twice does no harm.
+The row is how it stands; the job of the queue only names it. A worker that is killed says nothing, and the
+video is looked at anew by another. Each attempt has a number, and one that was overtaken writes nothing more:
+doing a video twice does no harm.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -29,8 +28,8 @@ from facerec.errors import (
     S3Unavailable,
     VectorStoreUnavailable,
 )
+from facerec.jobs.base import Job
 from facerec.metastore import videos
-from facerec.metastore.leases import Lease
 from facerec.services.access import open_collection
 from facerec.services.engines import Engines
 from facerec.services.matching import FaceMatcher
@@ -45,22 +44,17 @@ from facerec.services.videos.results import (
     pack_entries,
     pack_persons,
 )
-from facerec.services.videos.uploads import known_node, remove_upload
+from facerec.services.videos.uploads import remove_upload
 
 MATCHES = 10
 """Stored faces told of each person, most similar first: they stand beside each of its frames."""
 
-ATTEMPTS = 5
-"""Times that a video is begun before it is given up."""
-
-LEASE_SECONDS = 30.0
-"""How long a worker that was killed holds up a video."""
+ATTEMPTS = 4
+"""Times that a video is begun before it has failed. One that kills its worker comes back with the next number
+too, and is not begun a fifth time."""
 
 PROGRESS_SECONDS = 1.0
-"""Pause between two notes of how far a video is; each renews the lease, and sees whether it was cancelled."""
-
-PAUSE_SECONDS = 0.5
-"""Pause between two looks for a video that waits."""
+"""Pause between two notes of how far a video is; each sees whether it was cancelled."""
 
 PASSING = (
     DatabaseBusy,
@@ -71,8 +65,6 @@ PASSING = (
     VectorStoreUnavailable,
 )
 """What may be otherwise in a while."""
-
-_log = logging.getLogger(__name__)
 
 
 class Overtaken(Exception):
@@ -86,8 +78,8 @@ class Videos(Protocol):
         """The video as a binary file."""
 
 
-class VideoWorker:
-    """Does the video jobs of a database. Safe to call from many threads, and in several processes at once."""
+class VideoWork:
+    """Does the jobs of videos. Safe to call from many threads, and in several processes at once."""
 
     def __init__(
         self,
@@ -99,7 +91,6 @@ class VideoWorker:
         *,
         uploads: Path,
         tells: bool,
-        lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """uploads: folder of the videos that were sent to this machine. tells: whether the end of every job
@@ -112,58 +103,40 @@ class VideoWorker:
         self._look = look
         self._uploads = uploads
         self._tells = tells
-        self._lease_seconds = lease_seconds
         self._clock = clock
 
-    def work(self, stopping: threading.Event) -> bool:
-        """Do one of the videos that wait, if there is one that no other has; whether there was.
+    def do(self, job: Job, check: Callable[[], None]) -> None:
+        """Look through the video of a job, and note how it ended. One that has ended, or is gone, is left.
 
-        stopping: once it is set, the video is left to the next worker.
+        check: called now and then; what it raises ends the attempt, and leaves the video to the next one.
+        Raises Overtaken where another attempt was begun meanwhile, and what may pass by itself
+        (S3Unavailable, Overloaded...) until it was tried `ATTEMPTS` times.
         """
-        with self._database.read() as connection:
-            node = known_node(self._uploads)
-            waiting = videos.waiting(connection, node=node, now=self._clock())
-        for job_id in waiting:
-            lease = Lease(self._database, f"video {job_id}", seconds=self._lease_seconds)
-            if stopping.is_set() or not lease.take():
-                continue
-            try:
-                with self._database.write() as connection:
-                    job = videos.begin(connection, job_id, self._clock())
-                if job is not None:
-                    self._attempt(job, lease, stopping)
-                    return True
-            finally:
-                lease.give_back()
-        return False
-
-    def _attempt(self, job: VideoJob, lease: Lease, stopping: threading.Event) -> None:
-        """Look at a video once, and note how it ended."""
+        with self._database.write() as connection:
+            video = videos.begin(connection, str(job.payload.get("video")), self._clock())
+        if video is None:
+            return
+        if job.attempt > ATTEMPTS:
+            self._end(video, VideoState.FAILED, f"The video was begun {ATTEMPTS} times and never finished.")
+            return
         try:
-            if job.attempts > ATTEMPTS:
-                self._end(job, VideoState.FAILED, f"The video was begun {ATTEMPTS} times and never finished.")
-                return
-            self._do(job, lease, stopping)
+            self._look_through(video, check)
         except Overtaken:
-            if stopping.is_set():
-                with self._database.write() as connection:
-                    videos.give_up(connection, job)
-        except PASSING as error:
-            _log.warning("a video was not done, and is tried again: %s", error)
-            self._postpone(job)
+            with self._database.read() as connection:
+                if videos.is_open(connection, video.job_id):
+                    raise
         except FacerecError as error:
-            self._end(job, VideoState.FAILED, error.message)
-        except Exception:  # noqa: BLE001 - a defect must not end the worker
-            _log.exception("a video was not done, and is tried again")
-            self._postpone(job)
+            if isinstance(error, PASSING) and job.attempt < ATTEMPTS:
+                raise
+            self._end(video, VideoState.FAILED, error.message)
 
-    def _do(self, job: VideoJob, lease: Lease, stopping: threading.Event) -> None:
+    def _look_through(self, job: VideoJob, check: Callable[[], None]) -> None:
         wish = job.wish
         target: Collection | None = None
         engine: Engine = self._engines.default
         if wish.operation is VideoOperation.FACE_SEARCH:
             target, engine = open_collection(self._database, self._engines, wish.collection or "")
-        writer = _Writer(self._database, job, lease, stopping, self._clock)
+        writer = _Writer(self._database, job, check, self._clock)
         with self._source.open(wish.video) as file:
             analysis = analyse(
                 file,
@@ -216,44 +189,6 @@ class VideoWorker:
         if ended:
             remove_upload(self._uploads, job.wish.video)
 
-    def _postpone(self, job: VideoJob) -> None:
-        pause = min(2.0**job.attempts * 5, 300)
-        with self._database.write() as connection:
-            videos.postpone(connection, job, self._clock() + pause)
-
-
-class VideoThreads:
-    """Threads that do video jobs beside the requests, until they are closed."""
-
-    def __init__(self, worker: VideoWorker, *, threads: int) -> None:
-        self._worker = worker
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"facerec-video-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def close(self) -> None:
-        """Leave what is at work to the next worker."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                found = self._worker.work(self._stopping)
-            except FacerecError as error:
-                _log.warning("no video was looked for, and it is tried again: %s", error)
-                found = False
-            except Exception:  # noqa: BLE001 - a defect in one round must not end all that follow
-                _log.exception("no video was looked for, and it is tried again")
-                found = False
-            if not found:
-                self._stopping.wait(PAUSE_SECONDS)
-
 
 class _Writer:
     """Writes what an attempt sees, part by part, and notes how far it is."""
@@ -262,14 +197,12 @@ class _Writer:
         self,
         database: Database,
         job: VideoJob,
-        lease: Lease,
-        stopping: threading.Event,
+        check: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._job = job
-        self._lease = lease
-        self._stopping = stopping
+        self._check = check
         self._clock = clock
         self._entries: list[Entry] = []
         self._parts = 0
@@ -280,9 +213,8 @@ class _Writer:
         """Times in milliseconds of the frames of each track."""
 
     def see(self, seen: Seen) -> None:
-        """Keep the faces of a frame. Raises Overtaken."""
-        if self._stopping.is_set():
-            raise Overtaken
+        """Keep the faces of a frame. Raises Overtaken, and what `check` raises."""
+        self._check()
         for place, face in enumerate(seen.faces):
             track = seen.tracks[place].number if seen.tracks else -1
             self._entries.append(Entry(seen.time_ms, track, face))
@@ -293,8 +225,6 @@ class _Writer:
         now = time.monotonic()
         if now - self._noted >= PROGRESS_SECONDS:
             self._noted = now
-            if not self._lease.take():
-                raise Overtaken
             with self._database.write() as connection:
                 going = videos.advance(
                     connection,

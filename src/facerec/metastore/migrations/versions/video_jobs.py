@@ -29,7 +29,6 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.Column("finished_at", sa.Double()),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("not_before", sa.Double(), nullable=False),
         sa.Column("progress_ms", sa.BigInteger(), nullable=False),
         sa.Column("message", sa.Text()),
         sa.Column("metadata", sa.Text()),
