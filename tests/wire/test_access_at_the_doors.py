@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ from wire_server import ACCOUNT, REGION, Running, running
 from facerec.access import KeyKind, RateLimit, Scope
 from facerec.api.rekognition.operations import OPERATIONS
 from facerec.api.rekognition.permissions import SCOPES
+from facerec.domain import S3Image, VideoOperation, VideoWish
+from facerec.engine.fake import draw
+from facerec.metastore import videos
+from facerec.services.albums.uploading import Upload
 from facerec.services.authentication import FAILURES
 from facerec.services.keys import CreatedKey, KeyLimits
 
@@ -166,6 +171,72 @@ def test_limits_to_collections_at_the_rest_door(server: Running) -> None:
         assert rest(server, limited.secret, "GET", "/persons").status_code == status
         at_the_root = httpx.get(f"{server.url}/persons", headers={"X-API-Key": limited.secret})
         assert at_the_root.status_code == status
+
+
+def test_a_limited_key_searches_its_albums_alone(server: Running) -> None:
+    albums = server.service.albums
+    for name in ("door-album", "attic"):
+        albums.service.create(name)
+        albums.uploads.add(name, [Upload(f"{name}.png", draw("ann"))])
+    limited, free = (key(server, KeyKind.API, collections=names) for names in (("door-*",), ()))
+
+    def found(secret: str, *names: str) -> list[str] | int:
+        sent = {"image": ("ann.png", draw("ann", variation=1))}
+        answer = rest(server, secret, "POST", "/albums/search", files=sent, data={"album_ids": names})
+        if answer.status_code != 200:
+            return answer.status_code
+        return sorted(photo["album_id"] for photo in answer.json()["photos"])
+
+    assert found(free.secret) == ["attic", "door-album"]
+    assert found(limited.secret) == found(limited.secret, "door-album") == ["door-album"]
+    assert found(limited.secret, "door-album", "attic") == 404
+    assert found(limited.secret, "nowhere") == 404
+
+
+def test_a_limited_key_imports_into_its_collections_alone(server: Running) -> None:
+    limited, free = (key(server, KeyKind.API, collections=names) for names in (("door-*",), ()))
+
+    def begin(secret: str, collection: str) -> httpx.Response:
+        manifest = {"file": ("list.csv", b"source\ns3://photos/1.jpg\n")}
+        return rest(server, secret, "POST", "/imports", files=manifest, data={"collection_id": collection})
+
+    for name in ("hall", "no-such-collection"):
+        assert begin(limited.secret, name).status_code == 403
+    own = begin(limited.secret, "door-1").json()["import_id"]
+    others = begin(free.secret, "hall").json()["import_id"]
+    listed = rest(server, limited.secret, "GET", "/imports").json()["imports"]
+    assert [each["import_id"] for each in listed] == [own]
+    for path, method in (("", "GET"), ("/report", "GET"), ("/cancel", "POST"), ("/retry", "POST")):
+        assert rest(server, limited.secret, method, f"/imports/{own}{path}").status_code == 200
+        assert rest(server, limited.secret, method, f"/imports/{others}{path}").status_code == 404
+    assert rest(server, limited.secret, "DELETE", f"/imports/{others}").status_code == 404
+    assert rest(server, free.secret, "GET", f"/imports/{others}").status_code == 200
+
+
+def test_a_limited_key_sees_no_videos_of_other_collections(server: Running) -> None:
+    jobs = {"hall": "a" * 64, "door-1": "b" * 64}
+    with server.service.database.write() as connection:
+        for name, job_id in jobs.items():
+            wish = VideoWish(
+                operation=VideoOperation.FACE_SEARCH, video=S3Image("films", "1.mp4", None), collection=name
+            )
+            videos.insert(connection, job_id, wish, node=None, now=time.time())
+    client = aws(server, key(server, KeyKind.AWS, collections=("door-*",)))
+    assert client.get_face_search(JobId=jobs["door-1"])["JobStatus"] == "IN_PROGRESS"
+    for job_id in (jobs["hall"], "c" * 64):
+        with pytest.raises(ClientError, match="Could not find JobId") as refused:
+            client.get_face_search(JobId=job_id)
+        assert code_of(refused) == "ResourceNotFoundException"
+    limited = key(server, KeyKind.API, collections=("door-*",)).secret
+    listed = rest(server, limited, "GET", "/videos").json()["videos"]
+    assert [each["job_id"] for each in listed] == [jobs["door-1"]]
+    assert rest(server, limited, "GET", f"/videos/{jobs['hall']}").status_code == 404
+    assert rest(server, limited, "DELETE", f"/videos/{jobs['hall']}").status_code == 404
+    assert rest(server, limited, "DELETE", f"/videos/{jobs['door-1']}").status_code == 204
+    wanted = {"video": "s3://films/1.mp4", "collection": "hall"}
+    assert rest(server, limited, "POST", "/videos", json=wanted).status_code == 403
+    sent = rest(server, limited, "POST", "/videos/upload?collection=hall", content=b"film")
+    assert sent.status_code == 403
 
 
 def test_a_key_is_told_what_it_may_do(server: Running) -> None:

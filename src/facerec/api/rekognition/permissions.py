@@ -24,7 +24,8 @@ SCOPES: Mapping[str, Scope] = MappingProxyType(
         "DescribeCollection": Scope.READ,
         "DetectFaces": Scope.READ,
         "DisassociateFaces": Scope.WRITE,
-        # By the id of a job or session, which nobody can guess: whoever has it was told it.
+        # By the id of a job or session, which nobody can guess: whoever has it was told it. Of a search the
+        # operation itself looks whether the key is for its collection.
         "GetFaceDetection": Scope.READ,
         "GetFaceLivenessSessionResults": Scope.READ,
         "GetFaceSearch": Scope.READ,

@@ -29,6 +29,7 @@ from facerec.api.rest.album_models import (
     UploadedModel,
 )
 from facerec.api.rest.forms import FILE, TEXT, FormRoute, form_of, image_of, told_as
+from facerec.api.rest.permissions import reaches
 from facerec.api.rest.person_models import FaceModel
 from facerec.errors import AlbumNotFound, Overloaded
 from facerec.services.albums.service import Added, AlbumService, AlbumState
@@ -81,9 +82,13 @@ def _add_album_routes(router: APIRouter, albums: AlbumUseCases) -> None:
 
     @router.post("/search", openapi_extra=SEARCH_FORM)
     def search(body: SearchAlbumsRequest) -> PhotosModel:
-        """The photos, of one album, several or all, that show the person of a selfie."""
+        """The photos, of one album, several or all that the key is for, that show the person of a selfie."""
         found = albums.search.search(
-            image_of(body.image, "image"), body.album_ids, threshold=body.threshold, limit=body.limit
+            image_of(body.image, "image"),
+            body.album_ids,
+            threshold=body.threshold,
+            limit=body.limit,
+            reaches=reaches,
         )
         return PhotosModel(
             searched_face=FaceModel.of(found.probe),

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Query, UploadFile, status
 from fastapi.responses import StreamingResponse
 
+from facerec.access import Scope
 from facerec.api.rest.album_models import (
     AlbumId,
     ChangedModel,
@@ -20,8 +21,9 @@ from facerec.api.rest.album_models import (
     State,
 )
 from facerec.api.rest.forms import told_as
+from facerec.api.rest.permissions import check_collection, reaches
 from facerec.domain import S3Image
-from facerec.errors import InvalidParameter
+from facerec.errors import AlbumNotFound, InvalidParameter
 from facerec.services.albums.importing import ReportLine
 from facerec.services.albums.manifests import kind_of, read_manifest
 from facerec.services.albums.sources import parse_source
@@ -39,7 +41,7 @@ def imports_router(albums: AlbumUseCases) -> APIRouter:
     @router.get("/{import_id}/report", response_class=StreamingResponse, responses=REPORT)
     def report(import_id: AlbumId, form: ReportFormat = ReportFormat.CSV) -> StreamingResponse:
         """What became of each entry so far: line, source, external id, state, reason, ids of its faces."""
-        lines = albums.imports.report(import_id)
+        lines = albums.imports.report(_seen(albums, import_id))
         if form is ReportFormat.CSV:
             return StreamingResponse(_as_csv(lines), media_type="text/csv; charset=utf-8")
         return StreamingResponse(_as_json_lines(lines), media_type="application/x-ndjson")
@@ -66,6 +68,7 @@ def _add_routes(router: APIRouter, albums: AlbumUseCases) -> None:
         of ListFaces, which needs `template`, such as s3://bucket/{external_id}. A call that broke off is
         repeated with the same client token: entries that were read are not read twice.
         """
+        check_collection(collection_id, Scope.WRITE)
         if (file is None) == (source is None):
             raise InvalidParameter("Send a file, or name one in S3 as source.")
         if file is not None:
@@ -87,30 +90,38 @@ def _add_routes(router: APIRouter, albums: AlbumUseCases) -> None:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         next_token: Annotated[str | None, Query(max_length=255)] = None,
     ) -> ImportPage:
-        """The imports, oldest first, a page at a time."""
+        """The imports into collections that the key is for, oldest first; a page may be short."""
         page = albums.imports.list(limit=limit, token=next_token)
-        told = [ImportModel.of(albums.service.progress(each.album_id)) for each in page.items]
+        seen = [each for each in page.items if reaches(each.collection)]
+        told = [ImportModel.of(albums.service.progress(each.album_id)) for each in seen]
         return ImportPage(imports=told, next_token=page.next_token)
 
     @router.get("/{import_id}")
     def progress(import_id: AlbumId) -> ImportModel:
         """How far an import is."""
-        return ImportModel.of(albums.service.progress(import_id))
+        return ImportModel.of(albums.service.progress(_seen(albums, import_id)))
 
     @router.post("/{import_id}/cancel")
     def cancel(import_id: AlbumId) -> ChangedModel:
         """Look at no more entries. What is at work is finished."""
-        return ChangedModel(images=albums.service.cancel(import_id))
+        return ChangedModel(images=albums.service.cancel(_seen(albums, import_id)))
 
     @router.post("/{import_id}/retry")
     def retry(import_id: AlbumId) -> ChangedModel:
         """Try again the images that have failed or were cancelled."""
-        return ChangedModel(images=albums.service.retry(import_id))
+        return ChangedModel(images=albums.service.retry(_seen(albums, import_id)))
 
     @router.delete("/{import_id}", status_code=status.HTTP_204_NO_CONTENT)
     def delete(import_id: AlbumId) -> None:
         """Forget an import and its report. The faces stay in the collection."""
-        albums.service.delete(import_id)
+        albums.service.delete(_seen(albums, import_id))
+
+
+def _seen(albums: AlbumUseCases, import_id: str) -> str:
+    """The id. Raises AlbumNotFound, too where the import is into a collection that the key is not for."""
+    if not reaches(albums.service.get(import_id).collection):
+        raise AlbumNotFound
+    return import_id
 
 
 def _as_csv(lines: Iterator[ReportLine]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from facerec.access import ANYBODY, Caller, Scope
 from facerec.errors import AccessDenied
@@ -57,8 +57,9 @@ ABOUT_NONE = frozenset(
 WITHOUT_KEY = frozenset({"/liveness/sessions/{session_id}/frames"})
 """Routes that take no key: whoever has the id in the path, which nobody can guess, was told it."""
 
-TOLD_BY_BODY = frozenset({"/face-recognition/index", "/face-recognition/match"})
-"""Routes whose body names the collection: they check it themselves."""
+CHECKED_THERE = ("/albums/search", "/face-recognition", "/imports", "/videos")
+"""First parts of the paths whose collection is told by the body, or by the thing itself: those routes check
+it, and show nothing of collections that the key is not for."""
 
 
 def scope_of(method: str, route: str) -> Scope:
@@ -75,12 +76,12 @@ def check(
 
     route: the pattern of its path, without the prefix; parameters: what stands in the path. registry: name of
     the registry's collection. A key for some collections may use what is about one of them by its path or
-    body: lists of everything else, and searches over several, are for keys without such a limit. Whether a
-    thing exists makes no difference.
+    body; albums are searched, and imports and videos shown, as far as it reaches. Lists of everything else
+    are for keys without such a limit. Whether a thing exists makes no difference.
     """
     needed = scope_of(method, route)
     _check_scope(caller, needed)
-    if not caller.collections or route in TOLD_BY_BODY:
+    if not caller.collections or _begins(route, CHECKED_THERE):
         return
     if route in ABOUT_NONE and needed is not Scope.ADMIN:
         return
@@ -91,7 +92,7 @@ def check(
 
 def about(route: str, parameters: Mapping[str, object], *, registry: str) -> str | None:
     """The collection that a request names by its path; None for none, or several."""
-    if any(route == first or route.startswith(f"{first}/") for first in REGISTRY):
+    if _begins(route, REGISTRY):
         return registry
     found = parameters.get("collection_id", parameters.get("album_id"))
     return None if found is None else str(found)
@@ -105,6 +106,17 @@ def check_collection(name: str, needed: Scope) -> None:
     _check_scope(caller, needed)
     if not caller.reaches(name):
         raise AccessDenied("The key is for other collections.")
+
+
+def reaches(collection: str | None) -> bool:
+    """Whether whoever sends the request at work may see what is in a collection, or of none (None)."""
+    caller = current_request().caller or ANYBODY
+    return not caller.collections if collection is None else caller.reaches(collection)
+
+
+def _begins(route: str, firsts: Iterable[str]) -> bool:
+    """Whether a path is one of these, or below one."""
+    return any(route == first or route.startswith(f"{first}/") for first in firsts)
 
 
 def _check_scope(caller: Caller, needed: Scope) -> None:

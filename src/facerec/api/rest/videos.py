@@ -8,18 +8,21 @@ from fastapi import APIRouter, Query, Request, status
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from facerec.access import Scope
+from facerec.api.rest.permissions import check_collection, reaches
 from facerec.api.rest.person_models import Body, Threshold
 from facerec.api.rest.video_models import VideoJobModel, VideoList
 from facerec.domain import (
     LocalImage,
     S3Image,
     UrlImage,
+    VideoJob,
     VideoOperation,
     VideoReference,
     VideoState,
     VideoWish,
 )
-from facerec.errors import InvalidParameter, VideoTooLarge
+from facerec.errors import InvalidParameter, NotFound, VideoTooLarge
 from facerec.services.videos.service import VideoService
 from facerec.services.videos.uploads import new_upload
 
@@ -54,6 +57,7 @@ def videos_router(service: VideoService, *, max_bytes: int) -> APIRouter:
     @router.post(PATH, status_code=status.HTTP_202_ACCEPTED)
     def start(body: VideoRequest) -> VideoJobModel:
         """Have a video in S3 or behind a web address looked at."""
+        check_collection(body.collection, Scope.WRITE)
         wish = _wish(_reference(body.video), body.collection, body.threshold)
         return _model(service, service.start(wish, client_token=body.client_token))
 
@@ -63,6 +67,7 @@ def videos_router(service: VideoService, *, max_bytes: int) -> APIRouter:
 
         It is kept in a file until it was looked at, and removed then.
         """
+        check_collection(collection, Scope.WRITE)
         path = new_upload(service.uploads)
         try:
             size = 0
@@ -82,8 +87,9 @@ def videos_router(service: VideoService, *, max_bytes: int) -> APIRouter:
 
     @router.get(PATH)
     def videos(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> VideoList:
-        """The newest jobs, newest first, without what was found."""
-        return VideoList(videos=[VideoJobModel.of(job) for job in service.list(limit)])
+        """The newest jobs, newest first, without what was found: those in collections that the key is for."""
+        jobs = [job for job in service.list(limit) if reaches(job.wish.collection)]
+        return VideoList(videos=[VideoJobModel.of(job) for job in jobs])
 
     @router.get(f"{PATH}/{{job_id}}")
     def video(job_id: JobId) -> VideoJobModel:
@@ -93,6 +99,7 @@ def videos_router(service: VideoService, *, max_bytes: int) -> APIRouter:
     @router.delete(f"{PATH}/{{job_id}}", status_code=status.HTTP_204_NO_CONTENT)
     def delete(job_id: JobId) -> None:
         """Stop a job that is at work, and remove it with all that was found."""
+        _seen(service, job_id)
         service.delete(job_id)
 
     return router
@@ -115,7 +122,15 @@ def _reference(place: str) -> VideoReference:
     raise InvalidParameter("video has to be s3://bucket/key or a web address")
 
 
-def _model(service: VideoService, job_id: str) -> VideoJobModel:
+def _seen(service: VideoService, job_id: str) -> VideoJob:
+    """The job. Raises NotFound, too where it is about a collection that the key is not for."""
     job = service.find(job_id)
+    if not reaches(job.wish.collection):
+        raise NotFound("Could not find JobId")
+    return job
+
+
+def _model(service: VideoService, job_id: str) -> VideoJobModel:
+    job = _seen(service, job_id)
     searched = job.wish.operation is VideoOperation.FACE_SEARCH and job.state is VideoState.SUCCEEDED
     return VideoJobModel.of(job, service.appearances(job_id) if searched else None)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from facerec.db import Database
 from facerec.domain import BoundingBox, DetectedFace, FaceMatch, ImageReference, QualityFilter
 from facerec.engine.base import Floats
-from facerec.errors import QuotaExceeded
+from facerec.errors import AlbumNotFound, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import albums, collections
 from facerec.metastore.albums import Album, AlbumImage
@@ -95,14 +95,16 @@ class AlbumSearch:
         *,
         threshold: float = 80.0,
         limit: int = DEFAULT_PHOTOS,
+        reaches: Callable[[str], bool] = lambda _: True,
     ) -> PhotoSearch:
         """The photos that show the person of an image's largest face: up to `limit` (at most 4096).
 
-        album_ids: where to look, None for all albums. threshold: least similarity 0..100. Raises
+        album_ids: where to look, None for all albums. threshold: least similarity 0..100. reaches: whether
+        whoever asks may see a collection; albums of others are passed over, and are not found by id. Raises
         AlbumNotFound, QuotaExceeded (1000 albums), NoFaceInImage, ModelMismatch, the errors of images and
         engine, StorageError.
         """
-        wanted = self._albums(album_ids)
+        wanted = self._albums(album_ids, reaches)
         data = self._images.load(image)
         probes: dict[str, _Probe] = {}
         default = self._engines.default
@@ -114,13 +116,21 @@ class AlbumSearch:
         photos.sort(key=lambda photo: (-photo.similarity, photo.album_id, photo.image_id))
         return PhotoSearch(probes[default.contract.id].face, tuple(photos[: min(limit, MOST_PHOTOS)]))
 
-    def _albums(self, album_ids: Sequence[str] | None) -> list[Album]:
+    def _albums(self, album_ids: Sequence[str] | None, reaches: Callable[[str], bool]) -> list[Album]:
+        wanted: list[Album] = []
         with self._database.read() as connection:
             if album_ids is None:
-                wanted = albums.list_after(connection, 0, MOST_ALBUMS + 1)
+                after = 0
+                while len(wanted) <= MOST_ALBUMS and (
+                    page := albums.list_after(connection, after, MOST_ALBUMS + 1)
+                ):
+                    wanted += [album for album in page if reaches(album.collection)]
+                    after = page[-1].key
             else:
                 names = list(dict.fromkeys(album_ids))[: MOST_ALBUMS + 1]
                 wanted = [albums.find(connection, name) for name in names]
+                if not all(reaches(album.collection) for album in wanted):
+                    raise AlbumNotFound
         if len(wanted) > MOST_ALBUMS:
             raise QuotaExceeded(
                 f"One search looks into at most {MOST_ALBUMS} albums: name those that you mean."

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from facerec.access import ANYBODY
 from facerec.api.rekognition import shapes
 from facerec.api.rekognition.operations.images import DEFAULT_THRESHOLD
 from facerec.api.rekognition.service import Service
 from facerec.domain import S3Image, VideoOperation, VideoWish
-from facerec.errors import InvalidParameter
+from facerec.errors import InvalidParameter, NotFound
+from facerec.observability import current_request
 
 
 def start_face_detection(service: Service, parameters: Mapping[str, Any]) -> shapes.Structure:
@@ -58,9 +60,16 @@ def start_face_search(service: Service, parameters: Mapping[str, Any]) -> shapes
 
 
 def get_face_search(service: Service, parameters: Mapping[str, Any]) -> shapes.Structure:
-    """GetFaceSearch: sorted by time, or by person with `SortBy` INDEX."""
+    """GetFaceSearch: sorted by time, or by person with `SortBy` INDEX.
+
+    Raises NotFound, too for a job in a collection that the caller's key is not for.
+    """
+    job = service.videos.find(parameters["JobId"], VideoOperation.FACE_SEARCH)
+    caller = current_request().caller or ANYBODY
+    if not caller.reaches(job.wish.collection or ""):
+        raise NotFound("Could not find JobId")
     found = service.videos.persons(
-        parameters["JobId"],
+        job.job_id,
         limit=parameters.get("MaxResults"),
         token=parameters.get("NextToken"),
         by_person=parameters.get("SortBy") == "INDEX",
