@@ -40,7 +40,7 @@ DIFFERENCES = {
         "keeps faces; other tag keys that begin with `facerec:` are refused."
     ),
     "CreateFaceLivenessSession": (
-        "Frames are sent over REST, in place of Amplify's component. The challenge is always "
+        "The person is sent to `/liveness/{SessionId}`, in place of Amplify's component. The challenge is always "
         "`FaceMovementChallenge` 1.0.0. `OutputConfig` takes a bucket of "
         "`FACEREC_LIVENESS_BUCKETS`; `KmsKeyId` counts beside it alone ([liveness](liveness.md))."
     ),

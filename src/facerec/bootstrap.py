@@ -41,7 +41,8 @@ from facerec.services.image_jobs import ImageJobs, S3EventRules
 from facerec.services.keys import KeyService
 from facerec.services.liveness.passive import LivenessRule
 from facerec.services.liveness.pictures import SessionPictures
-from facerec.services.liveness.sessions import LivenessSessions
+from facerec.services.liveness.proof import Proofs
+from facerec.services.liveness.sessions import NO_MOUTH, LivenessSessions
 from facerec.services.matching import FaceMatcher, UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.identifying import Rule
@@ -92,6 +93,7 @@ class Service:
     registry: RegistryService
     registrations: RegistrationSessions
     liveness: LivenessSessions
+    proofs: Proofs
     person_imports: PersonImports
     analysis: AnalysisService
     albums: AlbumUseCases
@@ -217,6 +219,8 @@ def open_service(
             SessionPictures(sessions, objects),
             steps=settings.liveness_steps,
         )
+        if settings.liveness is LivenessPolicy.ACTIVE and not liveness.possible:
+            raise ConfigurationError(f"FACEREC_LIVENESS=active can not be met. {NO_MOUTH}")
         faces = FaceService(
             database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
         )
@@ -241,6 +245,11 @@ def open_service(
             registry=registry,
             registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
             liveness=liveness,
+            proofs=Proofs(
+                liveness,
+                required=settings.liveness is LivenessPolicy.ACTIVE,
+                least=settings.liveness_threshold,
+            ),
             analysis=AnalysisService(engine, images),
             person_imports=person_imports,
             albums=albums,

@@ -422,15 +422,17 @@ class Settings(BaseSettings):
         LivenessPolicy.OFF,
         validation_alias="FACEREC_LIVENESS",
         description="Whether the registry looks for prints and screens where a face should be: off, report "
-        "(a score in the answer) or require (faces below the threshold are refused). It takes a model pack "
-        "with liveness networks (docs/liveness.md).",
+        "(a score in the answer) or require (faces below the threshold are refused), which take a model pack "
+        "with liveness networks; or active: a request needs a liveness session that has succeeded "
+        "(docs/liveness.md).",
     )
     liveness_threshold: float = Field(
         50.0,
         ge=0,
         le=100,
         validation_alias="FACEREC_LIVENESS_THRESHOLD",
-        description="Least score of a face that is taken for live.",
+        description="Least score of a face that is taken for live, and least confidence of a liveness "
+        "session.",
     )
     liveness_steps: int = Field(
         4,

@@ -77,6 +77,8 @@ class LivenessPolicy(StrEnum):
     """The score is a part of the answer."""
     REQUIRE = "require"
     """A face below the threshold is refused, too."""
+    ACTIVE = "active"
+    """The score is a part of the answer, and a request needs a liveness session that has succeeded."""
 
 
 class Fault(StrEnum):

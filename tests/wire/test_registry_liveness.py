@@ -62,6 +62,17 @@ def test_verification(api: httpx.Client, policy: str, review: str) -> None:
         assert (answer.json()["match"], answer.json()["liveness"]) == (True, told(policy, 5))
 
 
+def test_every_face_of_a_photo(api: httpx.Client, policy: str) -> None:
+    api.post("/register", json={"person_id": "ann", "images": [face("ann")]})
+    photo = base64.b64encode(draw(SPOOFED, "bob", variation=4)).decode()
+    faces = api.post("/identify", json={"image": photo}).json()["faces"]
+    assert [one["liveness"] for one in faces] == [told(policy, 5), told(policy, 95)]
+    if policy == "require":
+        assert (faces[0]["person_id"], faces[0]["reason"]) == (None, "NOT_LIVE")
+    else:
+        assert faces[0]["person_id"] == "ann"
+
+
 def test_frames_of_a_registration_session(api: httpx.Client, policy: str) -> None:
     opened = api.post("/registrations", json={"person_id": "bob", "review": "off"})
     frames = f"/registrations/{opened.json()['session_id']}/frames"

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import facerec
+from facerec.api.capture import CapturePage
 from facerec.api.console import console_routes
 from facerec.api.health import Checks, Health, parts_of
 from facerec.api.metrics import Metrics
@@ -83,6 +84,7 @@ def create_app(service: Service, *, worker: int = 1, draining: Draining | None =
             Route("/", describe, methods=["GET"]),
             *_watching_routes(service, worker, draining or Draining()),
             *console_routes(),
+            *CapturePage(service.liveness, settings.allowed_origins).routes,
         ],
         exception_handlers={HTTPException: refuse, Exception: fail},
     )

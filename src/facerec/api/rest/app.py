@@ -56,6 +56,7 @@ from facerec.services.collections import CollectionService
 from facerec.services.faces import FaceService
 from facerec.services.gate import Gate
 from facerec.services.keys import KeyService
+from facerec.services.liveness.proof import Proofs
 from facerec.services.liveness.sessions import LivenessSessions
 from facerec.services.registry.importing import PersonImports
 from facerec.services.registry.service import RegistryService
@@ -164,6 +165,10 @@ class Service(Protocol):
         """Sessions of active liveness."""
 
     @property
+    def proofs(self) -> Proofs:
+        """Liveness sessions as proofs."""
+
+    @property
     def albums(self) -> AlbumUseCases:
         """Use cases of albums and imports."""
 
@@ -238,9 +243,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(collections_router(service.collections, service.faces))
     app.include_router(faces_router(service.faces, service.searches, threshold=threshold))
     app.include_router(face_recognition_router(service.faces, settings))
-    app.include_router(persons_router(service.registry))
+    app.include_router(persons_router(service.registry, service.proofs))
     app.include_router(person_imports_router(service.person_imports, service.registry))
-    app.include_router(registrations_router(service.registrations))
+    app.include_router(registrations_router(service.registrations, service.proofs))
     app.include_router(liveness_router(service.liveness, settings.allowed_origins))
     app.include_router(albums_router(service.albums))
     app.include_router(album_people_router(service.albums.people))

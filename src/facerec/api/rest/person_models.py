@@ -46,6 +46,16 @@ EncodedImage = Annotated[
 ]
 
 
+LivenessSessionId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+    Field(
+        description="A liveness session that has succeeded, as proof that the person was there: it is used "
+        "once. With FACEREC_LIVENESS=active it is required."
+    ),
+]
+
+
 class Body(BaseModel):
     """A request: members that are not known are refused."""
 
@@ -63,6 +73,7 @@ class RegisterRequest(Body):
         examples=[{"department": "research"}],
     )
     review: Review | None = Field(None, description="How strictly to look at the pictures; default: as set.")
+    liveness_session_id: LivenessSessionId | None = None
 
 
 class UpdateRequest(Body):
@@ -75,6 +86,7 @@ class UpdateRequest(Body):
         None, ge=0, description="That the person has to have still; else VersionConflict."
     )
     review: Review | None = None
+    liveness_session_id: LivenessSessionId | None = None
 
 
 class VerifyRequest(Body):
@@ -84,6 +96,7 @@ class VerifyRequest(Body):
     person_id: PersonId | None = Field(None, description="Compare with this person alone (1:1).")
     threshold: Threshold | None = None
     review: Review | None = None
+    liveness_session_id: LivenessSessionId | None = None
 
 
 class IdentifyRequest(Body):
@@ -92,6 +105,7 @@ class IdentifyRequest(Body):
     image: EncodedImage
     threshold: Threshold | None = None
     max_faces: Annotated[int, Strict()] = Field(100, ge=1, le=100)
+    liveness_session_id: LivenessSessionId | None = None
 
 
 class OpenRegistrationRequest(Body):

@@ -34,15 +34,19 @@ from facerec.api.rest.person_models import (
 )
 from facerec.domain import ImageReference
 from facerec.observability import current_request
+from facerec.services.liveness.proof import Proofs
 from facerec.services.registry.service import RegistryService
 
-REGISTER_FORM = form_of(("person_id", "images"), person_id=TEXT, images=FILES, metadata=OBJECT, review=REVIEW)
-UPDATE_FORM = form_of((), images=FILES, replace=FLAG, metadata=OBJECT, version=WHOLE, review=REVIEW)
-VERIFY_FORM = form_of(("image",), image=FILE, person_id=TEXT, threshold=NUMBER, review=REVIEW)
-IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=NUMBER, max_faces=WHOLE)
+PROOF = {"liveness_session_id": TEXT}
+REGISTER_FORM = form_of(
+    ("person_id", "images"), person_id=TEXT, images=FILES, metadata=OBJECT, review=REVIEW, **PROOF
+)
+UPDATE_FORM = form_of((), images=FILES, replace=FLAG, metadata=OBJECT, version=WHOLE, review=REVIEW, **PROOF)
+VERIFY_FORM = form_of(("image",), image=FILE, person_id=TEXT, threshold=NUMBER, review=REVIEW, **PROOF)
+IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=NUMBER, max_faces=WHOLE, **PROOF)
 
 
-def persons_router(registry: RegistryService) -> APIRouter:
+def persons_router(registry: RegistryService, proofs: Proofs) -> APIRouter:
     """The routes of the registry."""
     router = APIRouter(route_class=FormRoute, tags=["persons"])
     _add_recognition(router, registry)
@@ -63,7 +67,11 @@ def _add_recognition(router: APIRouter, registry: RegistryService) -> None:
         """
         _note([body.person_id])
         enrolment = registry.register(
-            body.person_id, _images(body.images), metadata=body.metadata, review=body.review
+            body.person_id,
+            _images(body.images),
+            metadata=body.metadata,
+            review=body.review,
+            proof=proofs.of(body.liveness_session_id),
         )
         if not enrolment.created:
             response.status_code = status.HTTP_200_OK
@@ -80,6 +88,7 @@ def _add_recognition(router: APIRouter, registry: RegistryService) -> None:
             person_id=body.person_id,
             threshold=body.threshold,
             review=body.review,
+            proof=proofs.of(body.liveness_session_id),
         )
         _note([body.person_id, found.person_id])
         return IdentificationModel.of(found)
@@ -88,7 +97,10 @@ def _add_recognition(router: APIRouter, registry: RegistryService) -> None:
     def identify(body: IdentifyRequest) -> IdentifyResponse:
         """Who each face of a photo is, the largest first; a photo without a face gives an empty list."""
         found = registry.identify(
-            image_of(body.image, "image"), threshold=body.threshold, limit=body.max_faces
+            image_of(body.image, "image"),
+            threshold=body.threshold,
+            limit=body.max_faces,
+            proof=proofs.of(body.liveness_session_id),
         )
         _note(one.person_id for one in found)
         return IdentifyResponse(faces=[IdentificationModel.of(one) for one in found])
@@ -126,6 +138,7 @@ def _add_management(router: APIRouter, registry: RegistryService) -> None:
             metadata=body.metadata,
             version=body.version,
             review=body.review,
+            proof=proofs.of(body.liveness_session_id) if body.images else None,
         )
         return EnrolmentModel.of(enrolment)
 

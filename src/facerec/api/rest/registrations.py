@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, Path, Query, status
 
 from facerec.api.rest.forms import FILE, FormRoute, form_of, image_of
 from facerec.api.rest.person_models import (
     EnrolmentModel,
     FrameModel,
     FrameRequest,
+    LivenessSessionId,
     OpenRegistrationRequest,
     RegistrationModel,
 )
 from facerec.observability import current_request
+from facerec.services.liveness.proof import Proofs
 from facerec.services.registry.sessions import RegistrationSessions
 
 SessionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-def registrations_router(sessions: RegistrationSessions) -> APIRouter:
+def registrations_router(sessions: RegistrationSessions, proofs: Proofs) -> APIRouter:
     """The routes of registration sessions."""
     router = APIRouter(route_class=FormRoute, prefix="/registrations", tags=["registrations"])
 
@@ -45,9 +47,11 @@ def registrations_router(sessions: RegistrationSessions) -> APIRouter:
         return FrameModel.of(sessions.add(session_id, image_of(body.image, "image")))
 
     @router.post("/{session_id}/commit")
-    def commit(session_id: SessionId) -> EnrolmentModel:
+    def commit(
+        session_id: SessionId, liveness_session_id: Annotated[LivenessSessionId | None, Query()] = None
+    ) -> EnrolmentModel:
         """Enrol the person from the frames that were taken."""
-        enrolment = sessions.commit(session_id)
+        enrolment = sessions.commit(session_id, proofs.of(liveness_session_id))
         if enrolment.person is not None:
             current_request().people.append(enrolment.person.person_id)
         return EnrolmentModel.of(enrolment)

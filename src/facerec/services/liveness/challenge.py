@@ -58,7 +58,7 @@ NODDED = 12.0
 """Degrees that it has to go up or down, which five landmarks tell less surely."""
 CLOSER = 1.3
 """Times that the face has to become larger."""
-OTHER = {"aside": 22.0, "up or down": 22.0, "closer": 1.5}
+OTHER = {"aside": 22.0, "up or down": 25.0, "closer": 1.5}
 """From where on a movement that was not asked is another one, and no unsteadiness."""
 AHEAD_YAW, AHEAD_PITCH, AHEAD_ROLL = 15.0, 20.0, 25.0
 """Degrees within which a face looks straight ahead."""
@@ -131,7 +131,7 @@ def advance(challenge: Challenge, sample: Sample) -> tuple[Challenge, Remark]:
         return challenge, Remark.ALL_DONE if asked is None else Remark.TOO_MANY_MISTAKES
     last = challenge.last
     if last is not None and same_points(last, sample):
-        return challenge, Remark.REPEATED
+        return replace(challenge, last=sample), Remark.REPEATED
     moved_on = replace(challenge, last=sample)
     if last is not None and challenge.stage is not Stage.LOOK_AHEAD and _broken_off(last, sample):
         return _again(moved_on), Remark.GOOD

@@ -58,6 +58,8 @@ DARK = 15.0
 SAME = 60.0
 """Similarity, 0..100, from which a frame shows the person of the first one: nobody is recognised by it, a
 swap is to be seen; turned aside a head resembles itself less."""
+SHOWN = 80.0
+"""Similarity, 0..100, from which a picture that was taken elsewhere shows a session's person."""
 TURNED_AWAY = 30.0
 """Degrees from which a face that resembles nobody is a reason for no suspicion."""
 MOST_STRANGERS = 4
@@ -200,18 +202,11 @@ class LivenessSessions:
 
         least: confidence, 0..100, that it has to have. Raises SessionNotFound, NotLive.
         """
+        self._mark(session_id, used=True, least=least)
 
-        def decide(value: bytes | None) -> Change:
-            if value is None:
-                raise SessionNotFound
-            session = decode(session_id, value)
-            now = self.clock()
-            _refuse_unproved(session, now, least)
-            return Change(
-                encode(replace(session, used=True)), max(session.expires_at - now + RESULT_SECONDS, 1.0)
-            )
-
-        self._store.change(KIND, session_id, decide)
+    def give_back(self, session_id: str) -> None:
+        """Take it that a session which was used has proved nothing. Raises SessionNotFound."""
+        self._mark(session_id, used=False, least=0.0)
 
     def shows(self, session: LivenessSession, embedding: Floats, contract_id: str) -> bool:
         """Whether a unit embedding (dimension,) of a model is of the session's person.
@@ -220,7 +215,21 @@ class LivenessSessions:
         """
         if session.contract_id != contract_id or session.embedding is None:
             raise InvalidParameter("The liveness session was held with another face model: open another one.")
-        return self._similarity(session.embedding, embedding) >= SAME
+        return self._similarity(session.embedding, embedding) >= SHOWN
+
+    def _mark(self, session_id: str, *, used: bool, least: float) -> None:
+        """Write down whether a session was used."""
+
+        def decide(value: bytes | None) -> Change:
+            if value is None:
+                raise SessionNotFound
+            session, now = decode(session_id, value), self.clock()
+            if used:
+                _refuse_unproved(session, now, least)
+            seconds = max(session.expires_at - now + RESULT_SECONDS, 1.0)
+            return Change(encode(replace(session, used=used)), seconds)
+
+        self._store.change(KIND, session_id, decide)
 
     def _see(self, session: LivenessSession, picture: Picture) -> _Seen:
         """What is to be seen in a frame of a session."""

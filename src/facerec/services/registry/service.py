@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from facerec.db import Database
 from facerec.domain import BoundingBox, Collection, ImageReference, Page, QuantizedEmbedding, Review
@@ -24,6 +25,7 @@ from facerec.errors import (
     MultipleFaces,
     NoFaceInImage,
     NotFound,
+    NotLive,
     PersonNotFound,
 )
 from facerec.images.base import ImageLoader
@@ -34,14 +36,18 @@ from facerec.services.aggregates import mirror_user
 from facerec.services.engines import Engines
 from facerec.services.enrolment import judge, look, see
 from facerec.services.liveness.passive import LivenessRule
+from facerec.services.liveness.proof import Proof
 from facerec.services.matching import UserMatcher
 from facerec.services.people import PeopleService
 from facerec.services.registry.enrolling import Change, Enroller, Look
 from facerec.services.registry.identifying import Rule, compare, identify
-from facerec.services.registry.values import Enrolment, Identification, Metadata, Person, person_of
+from facerec.services.registry.values import Enrolment, Identification, Metadata, Person, Unknown, person_of
 from facerec.services.retention.lifetimes import Lifetimes
 from facerec.services.selection import by_size
 from facerec.services.twins import Twins
+from facerec.vectors.quantization import dequantize_batch
+
+T = TypeVar("T")
 
 PERSON_ID = re.compile(r"[a-zA-Z0-9_.\-:]{1,128}")
 """What a person may be called: what Rekognition lets a user be called."""
@@ -103,15 +109,17 @@ class RegistryService:
         *,
         metadata: Metadata | None = None,
         review: Review | None = None,
+        proof: Proof | None = None,
     ) -> Enrolment:
         """Enrol a new person from those of the images that are good enough; see `Enroller.enrol`.
 
-        The same images once more, under the same id, change nothing and get the same answer. Raises
-        InvalidParameter, PersonExists, StorageError, and those errors of images and engine that are not one
-        image's alone.
+        The same images once more, under the same id, change nothing and get the same answer. proof: that the
+        person was there, without which it is not asked; images that show another person are not taken. Raises
+        InvalidParameter, NotLive, PersonExists, StorageError, and those errors of images and engine that are
+        not one image's alone.
         """
         change = Change(person_id=person_id, new=True, metadata=metadata or {})
-        return self._enrol(change, images, review)
+        return self._enrol(change, images, review, proof)
 
     @use_case("registry.update")
     def update(
@@ -123,6 +131,7 @@ class RegistryService:
         metadata: Metadata | None = None,
         version: int | None = None,
         review: Review | None = None,
+        proof: Proof | None = None,
     ) -> Enrolment:
         """Give a person more pictures, others in place of those it has, or other metadata.
 
@@ -134,17 +143,20 @@ class RegistryService:
         if replaces and not images:
             raise InvalidParameter("Pictures are replaced by others: send images, or delete the person.")
         change = Change(person_id=person_id, new=False, replaces=replaces, metadata=metadata, version=version)
-        return self._enrol(change, images, review)
+        return self._enrol(change, images, review, proof)
 
-    def enrol(self, change: Change, looks: Sequence[Look], review: Review) -> Enrolment:
+    def enrol(
+        self, change: Change, looks: Sequence[Look], review: Review, proof: Proof | None = None
+    ) -> Enrolment:
         """Enrol from images that were looked at before. Raises as `register` does."""
         check_id(change.person_id)
 
         def work() -> Enrolment:
             target, engine = self.open()
-            return self._enroller.enrol(target, engine, change, looks, review, lambda *_: {})
+            proved = [_proved(look, proof, engine) for look in looks]
+            return self._enroller.enrol(target, engine, change, proved, review, lambda *_: {})
 
-        return settled(work)
+        return _spending(proof, lambda: settled(work))
 
     def get(self, person_id: str) -> Person:
         """A person. Raises PersonNotFound."""
@@ -193,10 +205,12 @@ class RegistryService:
         person_id: str | None = None,
         threshold: float | None = None,
         review: Review | None = None,
+        proof: Proof | None = None,
     ) -> Identification:
         """Who the face of an image is, or whether it is that of one person; nobody is an answer.
 
-        threshold: as SIMILARITY_THRESHOLD, in its place. The picture itself is judged by STRICT alone. Raises
+        threshold: as SIMILARITY_THRESHOLD, in its place. proof: as `register` has it. The picture itself is
+        judged by STRICT alone. Raises
         NoFaceInImage, MultipleFaces, PoorQuality, NotLive, PersonNotFound, the errors of images and engine,
         StorageError.
         """
@@ -214,27 +228,45 @@ class RegistryService:
             liveness = self.policy.liveness.score(engine, picture, found)
             if (not_live := self.policy.liveness.refusal(liveness)) is not None:
                 raise not_live
+            if proof is not None:
+                refusal = proof.refusal(engine.embed(picture, [found])[0], engine.contract.id)
+                if refusal is not None:
+                    raise refusal
             (answer,) = self._whose(target, engine, picture, [found], person_id, threshold)
             return replace(answer, liveness=liveness)
 
-        return settled(work)
+        return _spending(proof, lambda: settled(work))
 
     @use_case("registry.identify")
     def identify(
-        self, image: ImageReference, *, threshold: float | None = None, limit: int = 100
+        self,
+        image: ImageReference,
+        *,
+        threshold: float | None = None,
+        limit: int = 100,
+        proof: Proof | None = None,
     ) -> list[Identification]:
-        """Who each face of an image is, largest first, `limit` at most; none without a face.
+        """Who each face of an image is, largest first, `limit` at most; none without a face. One that is not
+        live, where it has to be, is nobody's.
 
-        Raises the errors of images and engine, StorageError.
+        proof: that one of them was there. Raises NotLive, the errors of images and engine, StorageError.
         """
 
         def work() -> list[Identification]:
             target, engine = self.open()
             picture = engine.decode(self._images.load(image))
             found = by_size(engine.detect(picture))[:limit]
-            return self._whose(target, engine, picture, found, None, threshold)
+            if proof is not None:
+                refusals = [proof.refusal(each, engine.contract.id) for each in engine.embed(picture, found)]
+                if None not in refusals:
+                    raise NotLive("The liveness session shows nobody of the picture.")
+            answers = self._whose(target, engine, picture, found, None, threshold)
+            return [
+                self._if_live(answer, self.policy.liveness.score(engine, picture, one))
+                for answer, one in zip(answers, found, strict=True)
+            ]
 
-        return settled(work)
+        return _spending(proof, lambda: settled(work))
 
     def exists(self, person_id: str) -> bool:
         """Whether somebody is enrolled under this id."""
@@ -262,7 +294,21 @@ class RegistryService:
                 )
             return open_collection(self._database, self._engines, self.policy.collection)
 
-    def _enrol(self, change: Change, images: Sequence[ImageReference], review: Review | None) -> Enrolment:
+    def _if_live(self, answer: Identification, liveness: float | None) -> Identification:
+        """An answer with its face's liveness; nobody's, where that is refused."""
+        if self.policy.liveness.refusal(liveness) is None:
+            return replace(answer, liveness=liveness)
+        return Identification(
+            face=answer.face, threshold=answer.threshold, unknown=Unknown.NOT_LIVE, liveness=liveness
+        )
+
+    def _enrol(
+        self,
+        change: Change,
+        images: Sequence[ImageReference],
+        review: Review | None,
+        proof: Proof | None,
+    ) -> Enrolment:
         check_id(change.person_id)
         if not images and change.new:
             raise InvalidParameter("A person is enrolled from at least one image.")
@@ -274,7 +320,7 @@ class RegistryService:
 
         def work() -> Enrolment:
             target, engine = self.open()
-            looks = [self._look(engine, image, strictness) for image in images]
+            looks = [_proved(self._look(engine, image, strictness), proof, engine) for image in images]
 
             def twins(present: Collection, places: Sequence[int]) -> Mapping[int, QuantizedEmbedding]:
                 found: dict[int, QuantizedEmbedding] = {}
@@ -287,7 +333,7 @@ class RegistryService:
 
             return self._enroller.enrol(target, engine, change, looks, strictness, twins)
 
-        return settled(work)
+        return _spending(proof, lambda: settled(work))
 
     def _look(self, engine: Engine, image: ImageReference, review: Review) -> Look:
         try:
@@ -327,3 +373,27 @@ def check_id(person_id: str) -> None:
     """Raise InvalidParameter for an id that no person may have."""
     if not PERSON_ID.fullmatch(person_id):
         raise InvalidParameter("A person_id has 1 to 128 letters, digits, '_', '.', '-' or ':'.")
+
+
+class _Unproved(Exception):
+    """An enrolment of which no image was taken: nothing was proved by it."""
+
+
+def _spending(proof: Proof | None, work: Callable[[], T]) -> T:
+    """What `work` gives, for which a proof is used; not for an enrolment of which no image was taken."""
+    if proof is None:
+        return work()
+    given: list[T] = []
+    with contextlib.suppress(_Unproved), proof.spent():
+        given.append(work())
+        if isinstance(given[0], Enrolment) and given[0].person is None:
+            raise _Unproved
+    return given[0]
+
+
+def _proved(look: Look, proof: Proof | None, engine: Engine) -> Look:
+    """A look at an image, refused where a proof shows another person."""
+    if proof is None or look.candidate is None or look.error is not None:
+        return look
+    (embedding,) = dequantize_batch([look.candidate.embedding])
+    return Look(look.candidate, proof.refusal(embedding, engine.contract.id))

@@ -38,6 +38,7 @@ from facerec.errors import (
     SessionNotFound,
 )
 from facerec.services.enrolment import Candidate, Judgement
+from facerec.services.liveness.proof import Proof
 from facerec.services.registry.agreement import agreeing
 from facerec.services.registry.enrolling import Change, Look
 from facerec.services.registry.guidance import Hint, next_step, remedies
@@ -169,8 +170,9 @@ class RegistrationSessions:
         hint = next_step([frame.face.pose for frame in session.frames])
         return FrameFeedback(session, None, candidate, similarity, (hint,))
 
-    def commit(self, session_id: str) -> Enrolment:
-        """Enrol the person from the frames that were taken; see `Enroller.enrol`.
+    def commit(self, session_id: str, proof: Proof | None = None) -> Enrolment:
+        """Enrol the person from the frames that were taken; see `Enroller.enrol`. proof: as
+        `RegistryService.register` has it.
 
         Where it can not be done the session stays open. Raises SessionNotFound, InvalidParameter (no frame
         was taken), Conflict (the registry has another model by now), PersonExists, PersonNotFound,
@@ -185,7 +187,8 @@ class RegistrationSessions:
             new=not session.adds,
             metadata=session.metadata if session.metadata or not session.adds else None,
         )
-        enrolment = self._registry.enrol(change, [Look(frame) for frame in session.frames], session.review)
+        looks = [Look(frame) for frame in session.frames]
+        enrolment = self._registry.enrol(change, looks, session.review, proof)
         if enrolment.person is not None:
             done = replace(session, committed=True)
             self._store.put(KIND, session_id, _encode(done), seconds=COMMITTED_SECONDS)

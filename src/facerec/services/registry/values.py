@@ -75,6 +75,8 @@ class Unknown(StrEnum):
     """No person is similar enough."""
     AMBIGUOUS = "AMBIGUOUS"
     """Two persons are, and neither leads clearly."""
+    NOT_LIVE = "NOT_LIVE"
+    """It seems to be a print or a screen, where a live face is required."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

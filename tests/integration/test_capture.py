@@ -1,0 +1,140 @@
+"""The capture page in a real Chromium: a film of a real head that turns, shown to the page as its camera."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from browser import Watch, chromium, hindrances
+
+from facerec.config import read_settings
+from facerec.engine.packs.loading import open_engine
+from facerec.services.liveness.challenge import Challenge, Step
+from facerec.services.liveness.records import Wishes, encode
+from facerec.services.liveness.sessions import KIND
+from turning import AHEAD, LEFT, turning_frames, way, write_mjpeg
+
+sys.path.append(str(Path(__file__).parents[1] / "wire"))
+
+from wire_server import Running, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A service, and a browser whose camera shows a head that turns to its left, again and again."""
+
+    server: Running
+    browser: Browser
+
+    def open(self, *steps: Step, return_url: str | None = None) -> str:
+        """The id of a session that asks for these steps: those that the film shows."""
+        liveness = self.server.service.liveness
+        session = liveness.open(Wishes(return_url=return_url))
+        asked = replace(session, challenge=Challenge(steps=steps))
+        self.server.service.sessions.put(KIND, session.session_id, encode(asked), seconds=600)
+        return session.session_id
+
+
+@pytest.fixture(scope="module")
+def scene(liveness_pack: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("capture")
+    film = folder / "camera.mjpeg"
+    numbers = [*[AHEAD] * 15, *way(AHEAD, LEFT, AHEAD, each=8), *[AHEAD] * 15]
+    write_mjpeg(turning_frames(shared), numbers, film)
+    engine = open_engine(read_settings(model_path=str(liveness_pack), data_dir=folder / "packs"))
+    with (
+        chromium(camera=str(film)) as browser,
+        running(folder / "data", engine=engine, allowed_origins=("https://gate.example.com",)) as server,
+    ):
+        yield Scene(server, browser)
+    engine.close()
+
+
+@pytest.fixture
+def page(scene: Scene) -> Iterator[Page]:
+    context = scene.browser.new_context(viewport=DESKTOP, permissions=["camera"])
+    opened = context.new_page()
+    watch = Watch(opened, scene.server.url)
+    yield opened
+    watch.check()
+    context.close()
+
+
+def test_a_real_head_does_what_is_asked(scene: Scene, page: Page) -> None:
+    session_id = scene.open(Step.TURN_LEFT, Step.TURN_LEFT)
+    page.goto(f"{scene.server.url}/liveness/{session_id}")
+    page.get_by_role("button", name="Turn on the camera").click()
+    page.get_by_text("Turn your head to your left.").wait_for()
+    page.get_by_text("Movement 2 of 2").wait_for(timeout=60_000)
+    page.get_by_role("heading", name="Done").wait_for(timeout=60_000)
+    session = scene.server.service.liveness.get(session_id)
+    assert session.challenge.mistakes == 0
+    assert (session.confidence or 0) >= 90
+
+
+def test_another_movement_is_said_and_fails(scene: Scene, page: Page) -> None:
+    session_id = scene.open(Step.TURN_RIGHT, Step.TURN_RIGHT)
+    page.goto(f"{scene.server.url}/liveness/{session_id}")
+    page.get_by_role("button", name="Turn on the camera").click()
+    page.get_by_text("That was another movement: here is a new one.").wait_for(timeout=60_000)
+    assert scene.server.service.liveness.get(session_id).challenge.mistakes >= 1
+
+
+def test_the_page_that_shows_it_in_a_frame_is_told_the_end(scene: Scene, page: Page) -> None:
+    session_id = scene.open(Step.TURN_LEFT)
+    page.goto(f"{scene.server.url}/health")
+    page.evaluate(
+        """address => {
+            window.told = [];
+            addEventListener("message", (event) => told.push(event.data));
+            const frame = document.createElement("iframe");
+            frame.allow = "camera";
+            frame.src = address;
+            document.body.append(frame);
+        }""",
+        f"{scene.server.url}/liveness/{session_id}",
+    )
+    page.frame_locator("iframe").get_by_role("button", name="Turn on the camera").click()
+    page.wait_for_function("told.length > 0", timeout=60_000)
+    told: list[dict[str, Any]] = page.evaluate("told")
+    assert told == [{"type": "facerec-liveness", "session_id": session_id, "status": "SUCCEEDED"}]
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_it(scene: Scene, size: Any, scheme: Any) -> None:
+    context = scene.browser.new_context(viewport=size, color_scheme=scheme, permissions=["camera"])
+    page = context.new_page()
+    page.goto(f"{scene.server.url}/liveness/{scene.open(Step.TURN_RIGHT)}")
+    for view in ("start", "check", "end"):
+        if view == "check":
+            page.keyboard.press("Tab")
+            page.keyboard.press("Enter")
+            page.get_by_role("status").wait_for()
+        if view == "end":
+            page.get_by_role("button", name="Stop").click()
+        page.locator(f"#{view}").wait_for()
+        assert hindrances(page) == []
+        wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert not wide
+    context.close()
+
+
+def test_a_session_that_is_over_says_so(scene: Scene, page: Page) -> None:
+    answer = page.goto(f"{scene.server.url}/liveness/00000000-0000-0000-0000-000000000000")
+    assert answer is not None
+    assert answer.status == 404
+    page.get_by_role("heading", name="This check is over").wait_for()
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'self' https://gate.example.com" in policy
+    assert answer.headers["referrer-policy"] == "no-referrer"
