@@ -40,8 +40,8 @@ DIFFERENCES = {
         "keeps faces; other tag keys that begin with `facerec:` are refused."
     ),
     "CreateFaceLivenessSession": (
-        "The person is sent to `/liveness/{SessionId}`, in place of Amplify's component. The challenge is always "
-        "`FaceMovementChallenge` 1.0.0. `OutputConfig` takes a bucket of "
+        "The person is sent to `/liveness/{SessionId}`, in place of Amplify's component. The challenge is "
+        "always `FaceMovementChallenge` 1.0.0. `OutputConfig` takes a bucket of "
         "`FACEREC_LIVENESS_BUCKETS`; `KmsKeyId` counts beside it alone ([liveness](liveness.md))."
     ),
     "CreateUser": "",

@@ -48,7 +48,7 @@ class Scene:
 def scene(liveness_pack: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("capture")
     film = folder / "camera.mjpeg"
-    numbers = [*[AHEAD] * 15, *way(AHEAD, LEFT, AHEAD, each=8), *[AHEAD] * 15]
+    numbers = [*[AHEAD] * 15, *way(AHEAD, LEFT, AHEAD, each=5), *[AHEAD] * 15]
     write_mjpeg(turning_frames(shared), numbers, film)
     engine = open_engine(read_settings(model_path=str(liveness_pack), data_dir=folder / "packs"))
     with (
