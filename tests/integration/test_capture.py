@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +31,42 @@ if TYPE_CHECKING:
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
+class Embedding(BaseHTTPRequestHandler):
+    """A page that shows the one that its query names, and keeps what it is told."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        body = (
+            "<!DOCTYPE html><title>Gate</title><script>var told = [];"
+            "addEventListener('message', (event) => told.push(event.data))</script>"
+            f'<iframe allow="camera" width="800" height="700" src="{self.path.partition("?")[2]}"></iframe>'
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def embedding() -> Iterator[str]:
+    """The origin of `Embedding`."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Embedding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 @dataclass(frozen=True)
 class Scene:
     """A service, and a browser whose camera shows a head that turns to its left, again and again."""
 
     server: Running
     browser: Browser
+    other: str
+    """Origin of a page of somebody else's, which may show the service's."""
 
     def open(self, *steps: Step, return_url: str | None = None) -> str:
         """The id of a session that asks for these steps: those that the film shows."""
@@ -48,14 +81,15 @@ class Scene:
 def scene(liveness_pack: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("capture")
     film = folder / "camera.mjpeg"
-    numbers = [*[AHEAD] * 15, *way(AHEAD, LEFT, AHEAD, each=5), *[AHEAD] * 15]
+    numbers = [*[AHEAD] * 15, *way(AHEAD, LEFT, each=5), *[LEFT] * 10, *way(LEFT, AHEAD, each=5)]
     write_mjpeg(turning_frames(shared), numbers, film)
     engine = open_engine(read_settings(model_path=str(liveness_pack), data_dir=folder / "packs"))
     with (
         chromium(camera=str(film)) as browser,
-        running(folder / "data", engine=engine, allowed_origins=("https://gate.example.com",)) as server,
+        embedding() as other,
+        running(folder / "data", engine=engine, allowed_origins=(other,)) as server,
     ):
-        yield Scene(server, browser)
+        yield Scene(server, browser, other)
     engine.close()
 
 
@@ -70,6 +104,7 @@ def page(scene: Scene) -> Iterator[Page]:
 
 
 def test_a_real_head_does_what_is_asked(scene: Scene, page: Page) -> None:
+    # The same twice: the film shows nothing else.
     session_id = scene.open(Step.TURN_LEFT, Step.TURN_LEFT)
     page.goto(f"{scene.server.url}/liveness/{session_id}")
     page.get_by_role("button", name="Turn on the camera").click()
@@ -89,24 +124,16 @@ def test_another_movement_is_said_and_fails(scene: Scene, page: Page) -> None:
     assert scene.server.service.liveness.get(session_id).challenge.mistakes >= 1
 
 
-def test_the_page_that_shows_it_in_a_frame_is_told_the_end(scene: Scene, page: Page) -> None:
+def test_the_page_that_shows_it_in_a_frame_is_told_the_end(scene: Scene) -> None:
     session_id = scene.open(Step.TURN_LEFT)
-    page.goto(f"{scene.server.url}/health")
-    page.evaluate(
-        """address => {
-            window.told = [];
-            addEventListener("message", (event) => told.push(event.data));
-            const frame = document.createElement("iframe");
-            frame.allow = "camera";
-            frame.src = address;
-            document.body.append(frame);
-        }""",
-        f"{scene.server.url}/liveness/{session_id}",
-    )
+    context = scene.browser.new_context(permissions=["camera"])
+    page = context.new_page()
+    page.goto(f"{scene.other}/?{scene.server.url}/liveness/{session_id}")
     page.frame_locator("iframe").get_by_role("button", name="Turn on the camera").click()
     page.wait_for_function("told.length > 0", timeout=60_000)
     told: list[dict[str, Any]] = page.evaluate("told")
     assert told == [{"type": "facerec-liveness", "session_id": session_id, "status": "SUCCEEDED"}]
+    context.close()
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
@@ -136,5 +163,5 @@ def test_a_session_that_is_over_says_so(scene: Scene, page: Page) -> None:
     page.get_by_role("heading", name="This check is over").wait_for()
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert "frame-ancestors 'self' https://gate.example.com" in policy
+    assert f"frame-ancestors 'self' {scene.other};" in policy
     assert answer.headers["referrer-policy"] == "no-referrer"
