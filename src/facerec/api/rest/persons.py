@@ -49,12 +49,12 @@ IDENTIFY_FORM = form_of(("image",), image=FILE, threshold=NUMBER, max_faces=WHOL
 def persons_router(registry: RegistryService, proofs: Proofs) -> APIRouter:
     """The routes of the registry."""
     router = APIRouter(route_class=FormRoute, tags=["persons"])
-    _add_recognition(router, registry)
-    _add_management(router, registry)
+    _add_recognition(router, registry, proofs)
+    _add_management(router, registry, proofs)
     return router
 
 
-def _add_recognition(router: APIRouter, registry: RegistryService) -> None:
+def _add_recognition(router: APIRouter, registry: RegistryService, proofs: Proofs) -> None:
     """Enrolling, and knowing again."""
 
     @router.post("/register", status_code=status.HTTP_201_CREATED, openapi_extra=REGISTER_FORM)
@@ -106,7 +106,7 @@ def _add_recognition(router: APIRouter, registry: RegistryService) -> None:
         return IdentifyResponse(faces=[IdentificationModel.of(one) for one in found])
 
 
-def _add_management(router: APIRouter, registry: RegistryService) -> None:
+def _add_management(router: APIRouter, registry: RegistryService, proofs: Proofs) -> None:
     """What is known of persons, and changing it."""
 
     @router.get("/persons")
