@@ -28,7 +28,8 @@ from wire_server import Running, running
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+PHONE: Any = {"width": 390, "height": 844}
+DESKTOP: Any = {"width": 1280, "height": 800}
 
 
 class Embedding(BaseHTTPRequestHandler):

@@ -229,9 +229,9 @@ class RegistryService:
             if (not_live := self.policy.liveness.refusal(liveness)) is not None:
                 raise not_live
             if proof is not None:
-                refusal = proof.refusal(engine.embed(picture, [found])[0], engine.contract.id)
-                if refusal is not None:
-                    raise refusal
+                unproved = proof.refusal(engine.embed(picture, [found])[0], engine.contract.id)
+                if unproved is not None:
+                    raise unproved
             (answer,) = self._whose(target, engine, picture, [found], person_id, threshold)
             return replace(answer, liveness=liveness)
 
