@@ -51,6 +51,7 @@ COMMANDS = {
     "keys": "keys:keys_app",
     "audit": "audit:audit_app",
     "encryption": "encryption:encryption_app",
+    "db": "database:db_app",
     "packs": "packs:packs_app",
     "bench": "bench:bench_app",
 }

@@ -14,7 +14,7 @@ from facerec.metastore import meta
 from facerec.metastore.migrations import upgrade
 from facerec.metastore.sealing import agree, read_cipher
 
-__all__ = ["open_at", "open_metastore"]
+__all__ = ["open_at", "open_metastore", "open_unprepared"]
 
 
 def open_metastore(settings: Settings) -> Database:
@@ -24,10 +24,15 @@ def open_metastore(settings: Settings) -> Database:
     we know, or a key of sealed embeddings is missing; StorageError when the folder cannot be made, or the
     database not be opened or migrated.
     """
+    return _prepared(open_unprepared(settings))
+
+
+def open_unprepared(settings: Settings) -> Database:
+    """Open the database of `settings` as it is, neither made nor migrated. Raises as `open_metastore`."""
     cipher = read_cipher(settings)
     if settings.database_url is None:
-        return open_at(settings.data_dir, cipher)
-    return _prepared(Database(settings.database_url, connections=settings.database_pool, cipher=cipher))
+        return _sqlite_at(settings.data_dir, cipher)
+    return Database(settings.database_url, connections=settings.database_pool, cipher=cipher)
 
 
 def open_at(folder: Path, cipher: ValueCipher | None = None) -> Database:
@@ -35,6 +40,11 @@ def open_at(folder: Path, cipher: ValueCipher | None = None) -> Database:
 
     cipher: seals embeddings at rest.
     """
+    return _prepared(_sqlite_at(folder, cipher))
+
+
+def _sqlite_at(folder: Path, cipher: ValueCipher | None) -> Database:
+    """The SQLite database of a data folder, whose file is made where there is none."""
     path = folder.absolute() / "facerec.db"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -42,7 +52,7 @@ def open_at(folder: Path, cipher: ValueCipher | None = None) -> Database:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The database {path} cannot be made: {error.strerror}.") from error
-    return _prepared(Database(sa.URL.create("sqlite", database=str(path)), cipher=cipher))
+    return Database(sa.URL.create("sqlite", database=str(path)), cipher=cipher)
 
 
 def _prepared(database: Database) -> Database:

@@ -13,7 +13,7 @@ from stored import open_database
 
 from facerec.db import Database
 from facerec.errors import StorageError
-from facerec.metastore import migrations, open_at
+from facerec.metastore import meta, migrations, open_at
 from facerec.metastore.tables import metadata
 
 PROCESSES = 4
@@ -91,13 +91,40 @@ def test_the_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_database_of_a_newer_version_is_refused(
-    tmp_path: Path, database: Database, database_url: str | None
-) -> None:
+def become_newer(database: Database, oldest_serving: str) -> None:
+    """Have the tables be those of a newer version, which says from which revision on they can be served."""
     with database.write() as connection:
         connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+        meta.put(connection, migrations.OLDEST_SERVING, oldest_serving)
+
+
+def test_tables_of_a_newer_version_that_breaks_this_one_are_refused(
+    tmp_path: Path, database: Database, database_url: str | None
+) -> None:
+    become_newer(database, "9998")
+    assert migrations.schema_of(database).state == "too new"
     with pytest.raises(StorageError, match="revision 9999, which this version of the service does not know"):
         open_database(tmp_path, database_url)
+
+
+def test_tables_of_a_newer_version_are_served_where_it_says_so(
+    tmp_path: Path, database: Database, database_url: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest = migrations.schema_of(database).newest
+    become_newer(database, newest)
+    assert migrations.schema_of(database).state == "newer"
+    again = open_database(tmp_path, database_url)
+    again.close()
+    assert "newer than" in caplog.text
+    assert migrations.schema_of(database).revision == "9999"  # as it was
+
+
+def test_a_migration_writes_down_who_can_serve_its_tables(database: Database) -> None:
+    schema = migrations.schema_of(database)
+    assert schema.state == "current"
+    assert schema.oldest_serving is not None
+    assert schema.oldest_serving >= migrations.FIRST_PROMISE
+    assert schema.oldest_serving in (schema.newest, *schema.applied)
 
 
 OPENER = """
