@@ -15,7 +15,7 @@ BENCH_OPTIONS = $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(BENCH
 	$(if $(MODELS),--models $(MODELS)) $(if $(PACK),--pack $(PACK))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test quick check fix bench bench-engine bench-search bench-service bench-accuracy bench-people bench-clustering bench-jobs bench-audit bench-report docs clean
+.PHONY: help run demo test quick check fix bench bench-engine bench-search bench-service bench-accuracy bench-people bench-clustering bench-jobs bench-audit bench-report docs screenshots clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -60,6 +60,9 @@ docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 .PHONY: site
 site: $(VENV)/.dev ## Write the guides as a site to the folder site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+screenshots: $(VENV)/.dev ## Take the pictures of docs/console.md anew, in Chromium
+	$(BIN)/python tests/integration/screenshots.py
 
 clean: ## Remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

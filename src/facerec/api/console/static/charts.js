@@ -3,7 +3,7 @@
 import { h, replace, svg } from "./dom.js";
 
 /** A line over the last values, with its area; element has `push(value)`. */
-export function sparkline(label, { width = 560, height = 120, most = 60, format = String } = {}) {
+export function sparkline(label, { width = 460, height = 260, most = 60, format = String } = {}) {
   const values = [];
   const place = h("div");
   place.push = (value) => {
@@ -29,7 +29,7 @@ export function sparkline(label, { width = 560, height = 120, most = 60, format 
 }
 
 /** A curve over two axes: points {x, y, low, high} in the order of x; ticks as [value, text]. */
-export function curve(label, { points, x, y, dots = false, marks = [], width = 560, height = 300 }) {
+export function curve(label, { points, x, y, dots = false, marks = [], width = 460, height = 280 }) {
   const [left, right, top, bottom] = [52, 16, 10, 44];
   const [first, last] = [points[0].x, points.at(-1).x];
   const across = (value) => left + ((value - first) / (last - first || 1)) * (width - left - right);

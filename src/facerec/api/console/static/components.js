@@ -129,14 +129,17 @@ export async function fillLater(place, work, { lines = 4 } = {}) {
   }
 }
 
-/** A table; columns: [name, kind], cells: nodes or texts. The first cell of a row names it. */
+/**
+ * A table; columns: [name, kind], cells: nodes or texts. The first cell of a row names it. On a phone each row
+ * becomes a block, so the roles are told beside the elements.
+ */
 export function table(caption, columns, rows) {
+  const cell = (content, at) => h("td", { class: columns[at][1], role: "cell", dataset: { name: columns[at][0] } }, content);
   return h("div", { class: "table-wrap", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", null, h("caption", { class: "unseen" }, caption),
-      h("thead", null, h("tr", null, columns.map(([name, kind]) =>
-        h("th", { scope: "col", class: kind }, name || h("span", { class: "unseen" }, "Actions"))))),
-      h("tbody", null, rows.map((cells) => h("tr", null,
-        cells.map((cell, at) => h("td", { class: columns[at][1] }, cell)))))));
+    h("table", { role: "table" }, h("caption", { class: "unseen" }, caption),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([name, kind]) =>
+        h("th", { scope: "col", class: kind, role: "columnheader" }, name || h("span", { class: "unseen" }, "Actions"))))),
+      h("tbody", { role: "rowgroup" }, rows.map((cells) => h("tr", { role: "row" }, cells.map(cell))))));
 }
 
 /** Names and values, one below the other; wide: beside each other. */

@@ -15,18 +15,16 @@ export function readMetrics(text) {
   return samples;
 }
 
-/** The sum of all samples of a name; null where there is none. */
-export function total(samples, name) {
-  const found = samples.filter((each) => each.name === name);
-  return found.length ? found.reduce((sum, each) => sum + each.value, 0) : null;
-}
+/** The sum of the samples of a name that are to be kept. */
+export const total = (samples, name, keep) =>
+  samples.filter((each) => each.name === name && keep(each)).reduce((sum, each) => sum + each.value, 0);
 
 /** The value under which a share of a histogram's observations lies, between two readings; null for none. */
-export function quantile(before, after, name, share) {
+export function quantile(before, after, name, share, keep) {
   const sums = new Map();
   const add = (samples, sign) => {
     for (const each of samples) {
-      if (each.name !== `${name}_bucket`) continue;
+      if (each.name !== `${name}_bucket` || !keep(each)) continue;
       const bound = each.labels.le === "+Inf" ? Infinity : Number(each.labels.le);
       sums.set(bound, (sums.get(bound) ?? 0) + sign * each.value);
     }

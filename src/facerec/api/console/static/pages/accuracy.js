@@ -44,18 +44,19 @@ const nothing = () => empty("accuracy", "Nothing was measured of this pack", [
 function roc(measured) {
   const points = [...measured.roc].sort((a, b) => a.false_accepts - b.false_accepts);
   const low = Math.min(...points.map((point) => point.low));
-  const bottom = Math.max(0, Math.floor(low * 20) / 20);
+  const bottom = Math.max(0, Math.floor(low * 10) / 10);
+  const step = bottom >= 0.9 ? 0.02 : bottom >= 0.7 ? 0.05 : 0.1;
   return h("div", { class: "card-body" }, curve("True accept rate by false accept rate", {
     points: points.map((point) => ({ x: Math.log10(point.false_accepts), y: point.true_accepts, low: point.low, high: point.high })),
     x: { ticks: points.map((point) => [Math.log10(point.false_accepts), share(point.false_accepts)]), name: "strangers accepted" },
-    y: { from: bottom, to: 1, ticks: [0, 0.25, 0.5, 0.75, 1].map((part) => bottom + (1 - bottom) * part).map((value) => [value, `${Math.round(value * 1000) / 10} %`]) },
+    y: { from: bottom, to: 1, ticks: Array.from({ length: Math.round((1 - bottom) / step) + 1 }, (_, at) => bottom + at * step).map((value) => [value, `${Math.round(value * 100)} %`]) },
     dots: true,
   }));
 }
 
 function calibration(model) {
   const points = model.calibration.map((each) => ({ x: each.cosine, y: each.similarity }));
-  const from = Math.max(-1, (points.findLast((point) => point.y <= 1)?.x ?? -1) - 0.05);
+  const from = Math.max(-1, (points.findLast((point) => point.y <= 5)?.x ?? -1) - 0.05);
   const shown = points.filter((point) => point.x >= from);
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => from + (1 - from) * part);
   return h("div", { class: "card-body" }, curve("Similarity by cosine", {

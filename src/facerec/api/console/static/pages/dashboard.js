@@ -8,8 +8,12 @@ import { quantile, readMetrics, total } from "../metrics.js";
 import { refusal } from "../session.js";
 
 const PAUSE = 5000;
+const ofClients = ({ labels }) => labels.door !== "service"; // not those that look after it, as this page does
 const COUNTER = "facerec_requests_total";
 const SECONDS = "facerec_request_duration_seconds";
+const NAMES = { model: "Recognition", database: "Database", vector_store: "Search index", sessions: "Short memory", queue: "Job queue" };
+
+const WORDS = { ok: ["Well", "good"], degraded: ["In part", "fair"], draining: ["Ending", "fair"], timeout: ["Slow", "bad"], unavailable: ["Away", "bad"] };
 
 export async function show(view, { signal }) {
   const parts = h("ul", { class: "parts" });
@@ -46,11 +50,11 @@ const readCollections = (signal) => all("collections", "collections", { query: {
 async function look(state, collections) {
   try {
     const [told, text, jobs] = await Promise.all([
-      health(state.signal), metrics(state.signal),
+      health(state.signal), refusal("read", "all") ? null : metrics(state.signal),
       refusal("read", "all") ? null : call("GET", "jobs", { signal: state.signal }).catch(() => null),
     ]);
     const samples = text === null ? null : readMetrics(text);
-    const now = samples && { at: performance.now(), samples, requests: total(samples, COUNTER) };
+    const now = samples && { at: performance.now(), samples, requests: total(samples, COUNTER, ofClients) };
     drawHealth(state.parts, told);
     const speed = drawTraffic(state, now);
     drawTiles(state.tiles, collections, told, jobs, speed);
@@ -75,39 +79,32 @@ function drawTiles(place, collections, told, jobs, speed) {
     tile("Faces", count(faces), `in ${counted(collections.length, "collection")}`, "#/collections"),
     speed && tile("Requests", `${count(speed.rate)}/s`, "over the last seconds"),
     speed && tile("Latency", speed.median === null ? "–" : `${count(speed.median * 1000)} ms`,
-      speed.late === null ? "no request just now" : `median; 95 of 100 within ${count(speed.late * 1000)} ms`),
-    jobs && tile("Queue", count(waiting), aside ? `${counted(aside, "job")} set aside` : "jobs wait or are at work", "#/jobs"),
+      speed.late === null ? "no request just now" : `95 % within ${count(speed.late * 1000)} ms`),
+    jobs && tile("Queue", count(waiting), aside ? `${counted(aside, "job")} set aside` : "waiting or at work", "#/jobs"),
     told.version && tile("Up for", duration(told.uptime_seconds), `version ${told.version}`));
-}
-
-const PARTS = {
-  model: ["Recognition", (part) => `pack ${part.pack}, model ${part.model_version}, ${part.dimension} numbers a face`],
-  database: ["Database", answers],
-  vector_store: ["Search index", (part) => part.changes_behind ? `${part.name}, ${count(part.changes_behind)} changes behind` : part.name],
-  sessions: ["Short memory", (part) => `${part.name}: registrations under way, rates`],
-  queue: ["Queue", answers],
-};
-const WORDS = { ok: "Well", unavailable: "Away", timeout: "Slow" };
-
-function answers(part) {
-  return part.status === "ok" ? `${part.name}, answers in ${part.milliseconds} ms` : `${part.name} does not answer`;
 }
 
 /** Those who may not know more are told how each part is, and no details. */
 function drawHealth(place, told) {
-  const { parts, process, result_cache: cache } = told;
-  const line = (name, good, detail, word) => h("li", null, h("span", { class: "name" }, name),
-    h("span", { class: "detail" }, detail), pill(word ?? (good ? "Well" : "Away"), good ? "good" : "bad"));
+  const part = (name, status, detail) => h("li", null, h("span", { class: "name" }, name), h("span", { class: "detail" }, detail),
+    pill(...(WORDS[status] ?? [status, "bad"])));
   replace(place,
-    line("Service", told.status === "ok", process ? `process ${process.worker} of ${process.workers}` : "", told.status === "ok" ? "Well" : told.status),
-    Object.entries(PARTS).filter(([key]) => parts[key]).map(([key, [name, detail]]) =>
-      line(name, parts[key].status === "ok", parts[key].name ? detail(parts[key]) : "", WORDS[parts[key].status])),
-    cache && line("Result cache", true, `${count(cache.hits ?? 0)} hits`));
+    part("Service", told.status, told.process ? `process ${told.process.worker} of ${told.process.workers}` : ""),
+    Object.entries(told.parts).map(([name, each]) => part(NAMES[name] ?? name, each.status, partDetail(each))),
+    told.result_cache && part("Result cache", "ok", `${count(told.result_cache.hits ?? 0)} hits`));
+}
+
+function partDetail(each) {
+  if (!each.name) return "";
+  const model = each.model_version ? `, model ${each.model_version}, ${each.dimension} numbers a face` : "";
+  const behind = each.changes_behind ? `, ${counted(each.changes_behind, "change")} behind` : "";
+  const speed = each.status === "ok" && !model ? `, answers in ${each.milliseconds} ms` : "";
+  return `${each.name}${model}${behind}${speed}`;
 }
 
 function drawTraffic(state, now) {
   const { traffic, rate, before } = state;
-  if (now === null || now.requests === null) {
+  if (now === null) {
     replace(traffic, empty("dashboard", "No figures of requests", "This service does not offer /metrics to this key. Its log has a line for every request."));
     return null;
   }
@@ -115,8 +112,8 @@ function drawTraffic(state, now) {
   const seconds = before ? (now.at - before.at) / 1000 : 1;
   const found = {
     rate: before ? Math.max(0, now.requests - before.requests) / seconds : 0,
-    median: before ? quantile(before.samples, now.samples, SECONDS, 0.5) : null,
-    late: before ? quantile(before.samples, now.samples, SECONDS, 0.95) : null,
+    median: before ? quantile(before.samples, now.samples, SECONDS, 0.5, ofClients) : null,
+    late: before ? quantile(before.samples, now.samples, SECONDS, 0.95, ofClients) : null,
   };
   rate.push(found.rate);
   return found;

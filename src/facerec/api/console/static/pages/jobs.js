@@ -9,9 +9,7 @@ const NAMES = { "album-image": "Photos of albums and imports", "album-listing": 
 const PAUSE = 5000;
 
 export async function show(view, { signal }) {
-  const queue = h("div");
-  const aside = h("div");
-  const imports = h("div");
+  const [queue, aside, imports] = [0, 1, 2].map(() => h("div", { class: "compact" }));
   const why = refusal("write", "all");
   const draw = async () => {
     const { kinds } = await call("GET", "jobs", { signal });

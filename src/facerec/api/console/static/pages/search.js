@@ -10,12 +10,14 @@ import { refusal } from "../session.js";
 const ALBUMS = "albums:";
 
 export async function show(view, { query, signal }) {
-  const where = await whereToLook({ chosen: query.get("in") ?? "", nowhere: null, signal });
+  const where = await whereToLook({ nowhere: null, signal });
   const albums = refusal("read", "all") ? [] : await all("albums", "albums", { signal });
   if (albums.length) {
     where.control.append(h("option", { value: ALBUMS }, "All albums"),
       ...albums.map((album) => h("option", { value: ALBUMS + album.album_id }, `Album ${album.title || album.album_id}`)));
   }
+  const wanted = query.get("in") ?? "";
+  if ([...where.control.options].some((option) => option.value === wanted)) where.control.value = wanted;
   const least = threshold();
   const result = h("div", { class: "results" });
   let photo = null;
