@@ -10,7 +10,7 @@ that every sum is a row's own from the start (`tile`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facerec.vectors.assembly import Function, Processor
 
@@ -34,6 +34,15 @@ class Dot:
     tile_probes: int
     """Probes of a tile: the sums of as many with ROW_BLOCK rows stay in registers."""
     declaration: str
+
+    @property
+    def last_probes(self) -> int:
+        """Probes of the smaller tile for what whole ones leave over."""
+        return min(self.tile_probes, 8)
+
+    def of_last_probes(self) -> Dot:
+        """The same with that tile."""
+        return replace(self, tile_probes=self.last_probes)
 
 
 def _vnni(bits: int) -> Dot:

@@ -22,7 +22,7 @@ class ProbeCodes:
 
     count: int
     codes: NDArray[np.int8]
-    """(Q, width), Q being `count` rounded up to a whole tile; zero where there is no probe."""
+    """(Q, width), Q being `count` rounded up to whole tiles; zero where there is no probe."""
     biases: NDArray[np.int32]
     """(Q,): what the kernels' sums are too high by."""
 
@@ -61,7 +61,7 @@ class Kernels:
     def prepare(self, codes: NDArray[np.int8]) -> ProbeCodes:
         """Probes of codes (n, width) as the other functions take them."""
         count = len(codes)
-        step = 1 if count == 1 else self._dot.tile_probes
+        step = 1 if count == 1 else self._dot.last_probes
         padded = np.zeros((-(-count // step) * step, self._width), dtype=np.int8)
         padded[:count] = codes
         return ProbeCodes(count, padded, self._dot.bias * padded.sum(axis=1, dtype=np.int32))

@@ -71,41 +71,50 @@ def _above_one(dot: Dot, width: int) -> Function:
 
 
 def _above_many(dot: Dot, width: int) -> Function:
-    """The same for several probes, a multiple of `dot.tile_probes`.
+    """The same for several probes, a multiple of `dot.last_probes`.
 
     Probe i's rows and products go to places i * capacity and on, and are counted in counts[i].
     """
     f = _begin_above()
     full = f.variable("i1", "false")
     turned = f.space(f"[{width // 4 * ROW_BLOCK} x i32]")
-    sums = f.space(f"[{dot.tile_probes * ROW_BLOCK} x i32]")
-    marks = f.space(f"[{dot.tile_probes} x i{ROW_BLOCK}]")
-    block, passed = f"<{ROW_BLOCK} x i32>", f"<{ROW_BLOCK} x i1>"
+    whole = f.value(f"and i64 %probe_count, -{dot.tile_probes}")
     with f.loop("%first", "%end", ROW_BLOCK) as row:
         with f.when(f.get(full, "i1")):
             f.give(row)
         ahead = f.at("%codes", f"[{width} x i8]", f.value(f"add i64 {row}, {_TURNED_AHEAD}"))
         columns(f, dot, "%codes", row, width, turned)
-        with f.loop("0", "%probe_count", dot.tile_probes) as probe:
-            found = tile(f, dot, turned, f.at("%probes", f"[{width} x i8]", probe), width, ahead)
-            first = f.at("%cuts", "i32", probe)
-            cuts = [f.load(first, "i32", str(i), align=4) for i in range(dot.tile_probes)]
-            spread = [f.spread("i32", ROW_BLOCK, cut) for cut in cuts]
-            reached = [
-                f.value(f"icmp sge {block} {one}, {cut}") for one, cut in zip(found, spread, strict=True)
-            ]
-            any_reached = functools.reduce(lambda a, b: f.value(f"or {passed} {a}, {b}"), reached)
-            bits = f.value(f"bitcast {passed} {any_reached} to i{ROW_BLOCK}")
-            with f.when(f.value(f"icmp ne i{ROW_BLOCK} {bits}, 0")):
-                for i, (one, where) in enumerate(zip(found, reached, strict=True)):
-                    f.do(f"store {block} {one}, ptr {f.at(sums, block, str(i))}, align 64")
-                    f.do(f"store {passed} {where}, ptr {f.at(marks, f'i{ROW_BLOCK}', str(i))}, align 2")
-                with f.loop("0", str(dot.tile_probes)) as of_tile:
-                    number = f.value(f"add i64 {probe}, {of_tile}")
-                    mark = f.load(marks, f"i{ROW_BLOCK}", of_tile, align=2)
-                    _put(f, row, number, f.at(sums, block, of_tile), mark, ROW_BLOCK, full)
+        with f.loop("0", whole, dot.tile_probes) as probe:
+            _put_tile(f, dot, width, row, probe, turned, ahead, full)
+        if dot.last_probes < dot.tile_probes:
+            with f.loop(whole, "%probe_count", dot.last_probes) as probe:
+                _put_tile(f, dot.of_last_probes(), width, row, probe, turned, ahead, full)
     f.give("%end")
     return f
+
+
+def _put_tile(
+    f: Function, dot: Dot, width: int, row: str, probe: str, turned: str, ahead: str, full: str
+) -> None:
+    """Writes: of the rows turned round, those that reach the cuts of a tile of probes go to their places."""
+    block, passed = f"<{ROW_BLOCK} x i32>", f"<{ROW_BLOCK} x i1>"
+    found = tile(f, dot, turned, f.at("%probes", f"[{width} x i8]", probe), width, ahead)
+    first = f.at("%cuts", "i32", probe)
+    cuts = [f.load(first, "i32", str(i), align=4) for i in range(dot.tile_probes)]
+    spread = [f.spread("i32", ROW_BLOCK, cut) for cut in cuts]
+    reached = [f.value(f"icmp sge {block} {one}, {cut}") for one, cut in zip(found, spread, strict=True)]
+    any_reached = functools.reduce(lambda a, b: f.value(f"or {passed} {a}, {b}"), reached)
+    bits = f.value(f"bitcast {passed} {any_reached} to i{ROW_BLOCK}")
+    sums = f.space(f"[{dot.tile_probes * ROW_BLOCK} x i32]")
+    marks = f.space(f"[{dot.tile_probes} x i{ROW_BLOCK}]")
+    with f.when(f.value(f"icmp ne i{ROW_BLOCK} {bits}, 0")):
+        for i, (one, where) in enumerate(zip(found, reached, strict=True)):
+            f.do(f"store {block} {one}, ptr {f.at(sums, block, str(i))}, align 64")
+            f.do(f"store {passed} {where}, ptr {f.at(marks, f'i{ROW_BLOCK}', str(i))}, align 2")
+        with f.loop("0", str(dot.tile_probes)) as of_tile:
+            number = f.value(f"add i64 {probe}, {of_tile}")
+            mark = f.load(marks, f"i{ROW_BLOCK}", of_tile, align=2)
+            _put(f, row, number, f.at(sums, block, of_tile), mark, ROW_BLOCK, full)
 
 
 def _begin_above() -> Function:
