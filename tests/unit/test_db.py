@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from facerec.db import Database
+from facerec.db.numbers import is_among, number_list
 from facerec.db.sqlite import CACHE_KIB, SWEEP_CACHE_KIB
 from facerec.errors import StorageError
 
@@ -107,6 +108,7 @@ def test_a_file_that_may_not_grow_is_a_storage_error_and_leaves_nothing(tmp_path
     program = f"""
 import resource, signal, sqlalchemy as sa
 from facerec.db import Database
+from facerec.db.numbers import is_among, number_list
 from facerec.errors import StorageError
 database = Database("sqlite:///{tmp_path / "small.db"}")
 with database.write() as connection:
@@ -260,3 +262,16 @@ def test_many_threads_write_together(database: Database) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(work, range(300))) == [f"{number:03}" for number in range(300)]
     assert names(database) == [f"{number:03}" for number in range(300)]
+
+
+@pytest.mark.parametrize("wanted", [[], [2], [3, 1, 9], list(range(2, 100_000))])
+def test_numbers_are_found_by_a_list_that_is_one_parameter(database: Database, wanted: list[int]) -> None:
+    table = sa.Table("numbers", sa.MetaData(), sa.Column("number", sa.BigInteger))
+    with database.write() as connection:
+        table.create(connection)
+        connection.execute(table.insert(), [{"number": number} for number in (1, 2, 3, 2**40)])
+        found = connection.scalars(
+            sa.select(table.c.number).where(is_among(table.c.number, "wanted")),
+            {"wanted": number_list([*wanted, 2**40])},
+        ).all()
+    assert sorted(found) == sorted({*{1, 2, 3}.intersection(wanted), 2**40})

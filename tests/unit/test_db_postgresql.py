@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from facerec.db import Connection, Database
+from facerec.db.numbers import is_among, number_list
 from facerec.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, StorageError
 from postgres_server import PASSWORD, PostgresServer
 
@@ -328,3 +329,12 @@ def test_a_stream_comes_in_lists_of_one_snapshot(database: Database) -> None:
         rest = list(lists)
     assert [len(rows) for rows in (first, *rest)] == [80, 80, 40]
     assert first[0] == ("050", 50)
+
+
+@pytest.mark.parametrize("wanted", [[], [2], [3, 1, 9]])
+def test_numbers_are_found_by_a_list_that_is_one_parameter(database: Database, wanted: list[int]) -> None:
+    with database.write() as connection:
+        connection.execute(TABLE.insert(), [{"name": str(n), "count": n} for n in (1, 2, 3)])
+        query = sa.select(TABLE.c.count).where(is_among(TABLE.c.count, "wanted"))
+        found = connection.scalars(query, {"wanted": number_list(wanted)}).all()
+    assert sorted(found) == sorted({1, 2, 3}.intersection(wanted))

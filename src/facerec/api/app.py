@@ -33,8 +33,11 @@ from facerec.sessions.base import SessionStore
 from facerec.vectors.base import VectorStore
 
 THREADS_PER_PROCESSOR = 8
-"""Requests at work at once for each processor: enough that searches gather for one scan, and that others
-work while some wait for the disk. More of them do not answer more, and the slowest later."""
+"""Requests at work at once for each processor: enough that others work while some wait for the disk."""
+
+LEAST_THREADS = 24
+"""Requests at work at once in any process: those that wait for a scan of a large gallery are among them, and
+a scan of twenty takes little longer than one of ten."""
 
 MOST_THREADS = 48
 """Bound on threads at work; the database has connections for these and a few others."""
@@ -75,7 +78,8 @@ def create_app(service: Service, *, worker: int = 1, draining: Draining | None =
     end is near.
     """
     settings = service.settings
-    threads = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_THREADS)
+    wanted = max(settings.threads * THREADS_PER_PROCESSOR, LEAST_THREADS)
+    threads = min(wanted, settings.max_queue, MOST_THREADS)
     door = RekognitionDoor(service, service.gate.signed, workers=threads)
     rest = create_rest(service, threads=threads)
     routed = Starlette(

@@ -8,6 +8,7 @@ down, the centre of the first pixel at (0, 0). Images are (height, width, 3) uin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -200,6 +201,11 @@ class Engine(Protocol):
     @property
     def ready(self) -> bool:
         """Whether it takes work: it is not closed, and no thread of it has died."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """A block whose steps on one picture wait for their turn once, before the first of them, and not
+        before each. Nothing else may be waited for in it.
+        """
 
     def decode(self, data: bytes) -> Picture:
         """Decode an image within the limits, upright."""

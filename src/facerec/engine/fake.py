@@ -11,6 +11,7 @@ import hashlib
 import io
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import cv2
@@ -241,6 +242,10 @@ class FakeEngine:
     def ready(self) -> bool:
         """Until it is closed."""
         return not self._closed
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Nobody waits here."""
+        return nullcontext()
 
     def decode(self, data: bytes) -> Picture:
         """Decode as the real engine does, with its limits and errors."""

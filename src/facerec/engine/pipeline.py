@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
@@ -52,8 +52,9 @@ from facerec.engine.portrait import examine, uprightness
 from facerec.engine.pose import estimate_pose, name_points, named_points
 from facerec.engine.quality import assess
 from facerec.engine.runtime.batching import Batcher
+from facerec.engine.turns import Turns
 from facerec.errors import FacerecError, Overloaded
-from facerec.observability import current_request, metrics
+from facerec.observability import metrics
 from facerec.observability.steps import Step
 
 MARGIN = 0.82
@@ -71,7 +72,6 @@ DECODE, DETECT, EMBED, EXAMINE, LIVENESS = (
     for name in ("decode", "detect", "embed", "examine", "liveness")
 )
 WAIT_FOR_ROOM = Step("engine.wait_picture", metrics.wait_seconds.labels("picture"))
-WAIT_FOR_PROCESSOR = Step("engine.wait_processor", metrics.wait_seconds.labels("processor"))
 
 P = TypeVar("P", Picture, "Picture | None")
 
@@ -139,7 +139,7 @@ class PackEngine:
         self.judges_liveness: bool = parts.liveness_model is not None
         self._parts = parts
         self._limits = limits
-        self._slots = threading.BoundedSemaphore(limits.workers)
+        self._turns = Turns(limits.workers)
         self._budget = PictureBudget(limits.max_decoded_bytes)
         self._lock = threading.Lock()
         self._calls = 0
@@ -232,6 +232,13 @@ class PackEngine:
                 scores.append(100.0 * model.score(pixels, _shrunk(found.box, shrink)))
             return scores
 
+    def turn(self) -> AbstractContextManager[None]:
+        """See `Engine.turn`: the slot that the first step waits for is kept until the block ends.
+
+        But where callers share the recogniser's runs: who waits for those needs no slot.
+        """
+        return self._turns.kept() if self._batcher is None else nullcontext()
+
     def close(self) -> None:
         """Refuse new work, and let what a batch runs finish. Closing twice is harmless."""
         with self._lock:
@@ -241,6 +248,8 @@ class PackEngine:
 
     def _admitted(self, nbytes: int, make: Callable[[], P]) -> P:
         """The picture that `make` makes (or None), in a worker's slot and with room for `nbytes`."""
+        # Who waits for room holds no slot: those who have the room wait for one.
+        self._turns.leave()
         with WAIT_FOR_ROOM():
             claim = self._budget.enter(nbytes)
         try:
@@ -276,14 +285,8 @@ class PackEngine:
 
         Raises Cancelled when the caller has gone meanwhile.
         """
-        with WAIT_FOR_PROCESSOR():
-            self._slots.acquire()
-        try:
-            current_request().check()
-            with step():
-                yield
-        finally:
-            self._slots.release()
+        with self._turns.place(), step():
+            yield
 
     def _locate(self, picture: Picture) -> tuple[Floats, Floats, Floats]:
         """Boxes (N, 4), scores (N,) and landmarks (N, 5, 2) of the usable faces, largest box first."""
@@ -418,7 +421,7 @@ class PackEngine:
     def _embed_batch(self, crops: Sequence[Pixels]) -> list[Floats]:
         """What the batcher runs: crops of any callers to raw embeddings."""
         metrics.batch_faces.observe(len(crops))
-        with self._slots, EMBED():
+        with self._slot(EMBED):
             return list(self._parts.recognizer.embed(np.stack(crops)))
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,6 +163,10 @@ class RememberingEngine:
         """What is remembered now, and the hits and misses since the start."""
         with self._lock:
             return ResultCounts(len(self._images), self._nbytes, self._hits, self._misses)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """See `Engine.turn`."""
+        return self._engine.turn()
 
     def decode(self, data: bytes) -> Picture:
         """See `Engine.decode`; an image that is remembered is decoded only when it has to be."""

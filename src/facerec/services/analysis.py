@@ -55,8 +55,10 @@ class AnalysisService:
 
         Raises the errors of images and engine.
         """
-        picture = self._engine.decode(self._images.load(image))
-        return [found.face for found in by_size(self._engine.detect(picture, attributes))]
+        data = self._images.load(image)
+        with self._engine.turn():
+            found = self._engine.detect(self._engine.decode(data), attributes)
+        return [one.face for one in by_size(found)]
 
     @use_case("analysis.embed")
     def embed(self, image: ImageReference, *, limit: int) -> EmbeddedFaces:
@@ -64,9 +66,11 @@ class AnalysisService:
 
         Raises the errors of images and engine.
         """
-        picture = self._engine.decode(self._images.load(image))
-        found = by_size(self._engine.detect(picture))[:limit]
-        vectors = self._engine.embed(picture, found) if found else ()
+        data = self._images.load(image)
+        with self._engine.turn():
+            picture = self._engine.decode(data)
+            found = by_size(self._engine.detect(picture))[:limit]
+            vectors = self._engine.embed(picture, found) if found else ()
         pairs = tuple((face.face, vector) for face, vector in zip(found, vectors, strict=True))
         return EmbeddedFaces(self._engine.contract, pairs)
 

@@ -466,8 +466,9 @@ def embed_largest(engine: Engine, data: bytes, quality_filter: QualityFilter) ->
 
     Raises NoFaceInImage, also where the face does not pass the filter, and the errors of the engine.
     """
-    picture = engine.decode(data)
-    kept = select_largest(picture, engine.detect(picture), quality_filter).kept
-    if not kept:
-        raise NoFaceInImage
-    return kept[0].found.face, engine.embed(picture, [kept[0].found])[0]
+    with engine.turn():
+        picture = engine.decode(data)
+        kept = select_largest(picture, engine.detect(picture), quality_filter).kept
+        if not kept:
+            raise NoFaceInImage
+        return kept[0].found.face, engine.embed(picture, [kept[0].found])[0]

@@ -302,12 +302,13 @@ class PeopleService:
         threshold: float,
     ) -> UserSearch:
         """Up to `size` users like the largest face of an image, which the collection's engine looks at."""
-        picture = engine.decode(data)
-        selection = select_largest(picture, engine.detect(picture), quality_filter)
-        if not selection.kept:
-            return UserSearch((), target.model_version, None, selection.rejected)
-        found = selection.kept[0].found
-        probes = engine.embed(picture, [found])
+        with engine.turn():
+            picture = engine.decode(data)
+            selection = select_largest(picture, engine.detect(picture), quality_filter)
+            if not selection.kept:
+                return UserSearch((), target.model_version, None, selection.rejected)
+            found = selection.kept[0].found
+            probes = engine.embed(picture, [found])
         with self._database.read() as connection:
             target = newest(connection, target)
         matches = self._matcher.users(target, engine.calibration, probes, size, threshold)

@@ -279,6 +279,55 @@ def test_no_more_than_the_workers_detect_at_a_time() -> None:
         release(detector, threads)
 
 
+def test_a_turn_waits_for_a_worker_once() -> None:
+    detector = Boxes(BOXES)
+    with engine(parts(detector), replace(LIMITS, workers=1)) as one, ThreadPoolExecutor(1) as pool:
+        with one.turn():
+            faces = one.detect(one.decode(png()))
+            assert detector.entered.acquire(timeout=WAIT)
+            other = pool.submit(one.detect, PICTURE)
+            assert not detector.entered.acquire(timeout=0.1)
+            assert len(one.embed(PICTURE, faces)) == len(faces)
+        assert len(other.result(WAIT)) == len(faces)
+
+
+def test_a_turn_that_fails_leaves_its_worker_to_others() -> None:
+    with engine(limits=replace(LIMITS, workers=1)) as one, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(InvalidImage), one.turn():
+            one.decode(png()[:60])
+        assert one.detect(PICTURE)
+        assert pool.submit(one.detect, PICTURE).result(WAIT)
+
+
+def test_turns_wait_for_shared_runs_without_a_worker() -> None:
+    with engine(parts(shares_runs=True), replace(LIMITS, workers=1)) as one:
+
+        def call(_: int) -> int:
+            with one.turn():
+                return len(one.embed(PICTURE, one.detect(PICTURE)))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(call, range(4), timeout=WAIT)) == [len(BOXES)] * 4
+
+
+def test_a_turn_waits_for_room_without_a_worker() -> None:
+    limits = replace(LIMITS, workers=1, max_decoded_bytes=599)
+    with engine(limits=limits) as one, ThreadPoolExecutor(2) as pool:
+        first = one.decode(png())  # 300 bytes of pixels
+
+        def look() -> Picture:
+            with one.turn():
+                one.detect(PICTURE)
+                return one.decode(png())
+
+        waits = pool.submit(look)
+        with pytest.raises(TimeoutError):
+            waits.result(0.2)
+        assert pool.submit(one.detect, PICTURE).result(WAIT)
+        del first
+        assert waits.result(WAIT).width == 10
+
+
 def test_an_image_too_many_is_refused_at_once_and_work_in_hand_goes_on() -> None:
     detector = Boxes(BOXES)
     with engine(parts(detector), replace(LIMITS, max_queue=2)) as one:
