@@ -28,6 +28,7 @@ from facerec.notices.sns import SnsTopics
 from facerec.notices.webhook import Webhook
 from facerec.observability.exposition import process_name
 from facerec.observability.tracing import tracing
+from facerec.services.albums.telling import AlbumTeller
 from facerec.services.albums.use_cases import AlbumUseCases, album_use_cases
 from facerec.services.analysis import AnalysisService
 from facerec.services.audit import AuditLog
@@ -224,7 +225,18 @@ def open_service(
         faces = FaceService(
             database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
         )
-        albums = album_use_cases(database, vectors, engines, faces, images, objects, jobs, lifetimes, audit)
+        albums = album_use_cases(
+            database,
+            vectors,
+            engines,
+            faces,
+            images,
+            objects,
+            jobs,
+            lifetimes,
+            audit,
+            tells=settings.webhook_url is not None,
+        )
         albums.service.finish_deletions()
         person_imports = PersonImports(database, registry, jobs, audit, lifetimes=lifetimes)
         if background and settings.sweep_seconds:
@@ -394,16 +406,19 @@ def _video_work(
 
 
 def open_telling(settings: Settings, database: Database) -> Background:
-    """What tells the ends of video jobs, until it is closed: several processes may."""
+    """What tells the ends of videos and albums, until it is closed: several processes may."""
     topics = SnsTopics(region=settings.aws_region, endpoint_url=settings.sns_endpoint_url)
     webhook = None
     if settings.webhook_url is not None:
         secret = settings.webhook_secret
         webhook = Webhook(settings.webhook_url, secret.get_secret_value() if secret else None).post
-    teller = VideoTeller(database, topics, webhook)
+    videos = VideoTeller(database, topics, webhook)
+    albums = None if webhook is None else AlbumTeller(database, webhook)
 
     def work() -> None:
-        teller.tell()
+        videos.tell()
+        if albums is not None:
+            albums.tell()
 
     return Background("notices", work, pause=NOTICE_PAUSE_SECONDS)
 

@@ -716,8 +716,8 @@ class Settings(BaseSettings):
         None,
         pattern=r"^https?://",
         validation_alias="FACEREC_WEBHOOK_URL",
-        description="Address that is told of every video that has ended, by a POST of what SNS would be "
-        "told; default: none.",
+        description="Address that is told of every video that has ended and every album that is done, by a "
+        "POST; default: none.",
     )
     webhook_secret: SecretStr | None = Field(
         None,

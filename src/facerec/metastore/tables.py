@@ -274,6 +274,12 @@ albums = sa.Table(
     # Another one with each change of people; the change of the collection up to which its faces have people.
     sa.Column("people_version", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("people_number", sa.BigInteger, nullable=False, server_default="0"),
+    # Another one with each call whose end is to be told; the last whose end was; when the end is told next,
+    # and times that this was tried.
+    sa.Column("awaited", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("told", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("notice_at", sa.Double, nullable=False, server_default="0"),
+    sa.Column("notice_attempts", sa.Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

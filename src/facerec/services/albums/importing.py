@@ -108,6 +108,7 @@ class ImportService:
             target = albums.find(connection, made.album_id, lock=True)
             if not albums.listings(connection, target.key):
                 albums.add_listing(connection, target, manifest.bucket, manifest.name)
+                self._albums.await_end(connection, target.key)
         self._albums.dispatch(made.key, Priority.BACKLOG)
         return made
 
@@ -137,6 +138,9 @@ class ImportService:
                 albums.add_entries(connection, target, some)
             self._albums.dispatch(target.key, Priority.BACKLOG)
             last = some[-1].number
+        if last:
+            with self._database.write() as connection:
+                self._albums.await_end(connection, target.key)
         return last
 
     def report(self, import_id: str) -> Iterator[ReportLine]:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from facerec.db import Database
+from facerec.db import Connection, Database
 from facerec.domain import Page
 from facerec.errors import InvalidParameter, QuotaExceeded
 from facerec.jobs.base import ALL_KINDS, JobQueue, NewJob, Priority
-from facerec.metastore import album_people, albums, collections
+from facerec.metastore import album_notices, album_people, albums, collections
 from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing, NewImage
 from facerec.services.albums.sources import check_bucket
 from facerec.services.askers import asker
@@ -95,8 +95,12 @@ class AlbumService:
         queue: JobQueue,
         *,
         lifetimes: Lifetimes | None = None,
+        tells: bool = False,
     ) -> None:
-        """queue: where jobs are put. lifetimes: when faces end, and the clock."""
+        """queue: where jobs are put. lifetimes: when faces end, and the clock. tells: whether anybody is told
+        of ends.
+        """
+        self._tells = tells
         self._database = database
         self._vectors = vectors
         self._engines = engines
@@ -182,7 +186,7 @@ class AlbumService:
         listing = any(each.state is ImageState.WAITING for each in listings)
         return Progress(
             album=album,
-            state=_state(counts, listings),
+            state=state_of(counts, listings),
             counts=counts,
             faces=0 if named is None else named.face_count,
             rate=rate,
@@ -204,6 +208,8 @@ class AlbumService:
         with self._database.write() as connection:
             album = albums.find(connection, album_id, lock=True)
             new = albums.add(connection, album, images)
+            if new:
+                self.await_end(connection, album.key)
         if priority is None:
             priority = Priority.FRESH if len(images) <= MOST_FRESH else Priority.BACKLOG
         self.dispatch(album.key, priority)
@@ -220,6 +226,7 @@ class AlbumService:
         with self._database.write() as connection:
             album = albums.find(connection, album_id, lock=True)
             listing = albums.add_listing(connection, album, bucket, prefix)
+            self.await_end(connection, album.key)
         self.dispatch(album.key, Priority.FRESH)
         return listing
 
@@ -243,6 +250,7 @@ class AlbumService:
         with self._database.write() as connection:
             album = albums.find(connection, album_id, lock=True)
             number = albums.wait_again(connection, album, states)
+            self.await_end(connection, album.key)
         self.dispatch(album.key, Priority.BACKLOG)
         return number
 
@@ -270,6 +278,11 @@ class AlbumService:
         for key in keys:
             while not self._remove_some(key):
                 pass
+
+    def await_end(self, connection: Connection, key: AlbumKey) -> None:
+        """Have the end of an album's work told, where anybody is told of ends."""
+        if self._tells:
+            album_notices.await_end(connection, key)
 
     def dispatch(self, key: AlbumKey, priority: Priority) -> None:
         """Queue jobs for what waits in an album and has none. Raises JobQueueUnavailable."""
@@ -314,7 +327,8 @@ class AlbumService:
         return sum(each.waiting + each.leased for each in counted) == 0
 
 
-def _state(counts: dict[ImageState, int], listings: Sequence[Listing]) -> AlbumState:
+def state_of(counts: dict[ImageState, int], listings: Sequence[Listing]) -> AlbumState:
+    """How an album of such images and listings stands."""
     states = {each.state for each in listings} | {state for state, number in counts.items() if number}
     if ImageState.WAITING in states:
         return AlbumState.WORKING

@@ -46,9 +46,11 @@ def album_use_cases(
     queue: JobQueue,
     lifetimes: Lifetimes,
     audit: AuditLog,
+    *,
+    tells: bool = False,
 ) -> AlbumUseCases:
-    """The use cases over the parts of a service."""
-    service = AlbumService(database, vectors, engines, queue, lifetimes=lifetimes)
+    """The use cases over the parts of a service. tells: whether anybody is told when an album is done."""
+    service = AlbumService(database, vectors, engines, queue, lifetimes=lifetimes, tells=tells)
     placing = PeoplePlacing(database, engines, queue, lifetimes=lifetimes)
     return AlbumUseCases(
         service=service,
