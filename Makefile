@@ -64,6 +64,23 @@ site: $(VENV)/.dev ## Write the guides as a site to the folder site
 screenshots: $(VENV)/.dev ## Take the pictures of docs/console.md anew, in Chromium
 	$(BIN)/python tests/integration/screenshots.py
 
+.PHONY: fuzz sbom audit
+fuzz: $(VENV)/.dev ## Look for bytes that break the front doors (EXAMPLES=... of each kind)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/pytest tests/unit/test_front_doors.py --timeout 7200
+
+# Tools that look at the installation have an environment of their own.
+TOOLS := .venv-tools
+$(TOOLS)/.ready: | $(BIN)/python
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
+	@touch $@
+
+sbom: $(VENV)/.run $(TOOLS)/.ready ## List what is installed, as CycloneDX, in sbom.json
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file sbom.json
+
+audit: $(TOOLS)/.ready ## Ask PyPI for known vulnerabilities of what constraints.txt pins (needs the network)
+	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 clean: ## Remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
