@@ -30,6 +30,10 @@ test: check ## Check and test everything (TESTERS=... processes share the tests)
 	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not alone"
 	$(BIN)/pytest -m alone
 
+.PHONY: coverage
+coverage: $(VENV)/.dev ## The same tests, and the lines and branches of the package that none of them reaches (85 % at least)
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not alone" --cov --cov-report=term --cov-report=html:build/coverage
+
 quick: $(VENV)/.dev ## The tests that take seconds
 	$(BIN)/pytest -m "not slow" tests/unit tests/contract tests/wire
 

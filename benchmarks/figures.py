@@ -1,4 +1,4 @@
-"""Fills the tables of docs/performance.md, between marks, from the measurements."""
+"""Fills tables of the guides, between marks, from the measurements."""
 
 from __future__ import annotations
 
@@ -52,6 +52,25 @@ def _stages(results: Results) -> str:
         lines.append((title, *cells, f"{total[0]:.1f} → {total[1]:.1f} ({total[0] / total[1]:.1f}×)"))
         stages = tuple(now)
     return table(("Milliseconds, before → now", *stages, "sum"), lines) if lines else table((), [])
+
+
+def _latencies(results: Results) -> str:
+    """How long callers wait for an answer, by how many of them ask at once."""
+    lines = []
+    for name, title in (
+        ("service_search_lfw", "who is this, small pictures"),
+        ("service_search_1m", "the same among a million faces"),
+        ("service_index_lfw", "a picture's faces stored, small pictures"),
+        ("service_compare_lfw", "two small pictures compared"),
+        ("service_detect_photos", "the faces of a photograph"),
+    ):
+        figures = results.figures(name)
+        lines += [
+            (title, str(run["clients"]), f"{run['p50_ms']:.0f}", f"{run['p99_ms']:.0f}")
+            for run in (figures["runs"] if figures else ())
+        ]
+    heads = ("What is asked", "Callers at once", "Half of the answers within, ms", "99 of 100, ms")
+    return table(heads, lines)
 
 
 def _sizing(results: Results) -> str:
@@ -110,5 +129,10 @@ def _spaces(results: Results) -> Iterator[tuple[str, ...]]:
         )
 
 
-BLOCKS: dict[str, Callable[[Results], str]] = {"short": _short, "stages": _stages, "sizing": _sizing}
+BLOCKS: dict[str, Callable[[Results], str]] = {
+    "short": _short,
+    "stages": _stages,
+    "sizing": _sizing,
+    "latencies": _latencies,
+}
 """What stands between the marks, by their name."""

@@ -1,4 +1,4 @@
-"""Writes RESULTS.md, and the tables and pictures of docs/performance.md, from the files of `results/`.
+"""Writes RESULTS.md, the pictures of docs/performance.md and tables of the guides, from `results/`.
 
     python benchmarks/report.py
 
@@ -17,7 +17,7 @@ from goals import SERVER, rows
 from tables import fixed, table
 
 PAGE = FOLDER / "RESULTS.md"
-GUIDE = FOLDER.parent / "docs" / "performance.md"
+GUIDES = tuple(FOLDER.parent / "docs" / name for name in ("performance.md", "csharp.md"))
 PICTURES = FOLDER.parent / "docs" / "images"
 
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
@@ -388,8 +388,9 @@ def main() -> None:
 
     results = read_results()
     PAGE.write_text(page(results), encoding="utf-8")
-    GUIDE.write_text(fill(GUIDE.read_text(encoding="utf-8"), results), encoding="utf-8")
-    written: list[Path] = [PAGE, GUIDE, *draw_all(results, PICTURES)]
+    for guide in GUIDES:
+        guide.write_text(fill(guide.read_text(encoding="utf-8"), results), encoding="utf-8")
+    written: list[Path] = [PAGE, *GUIDES, *draw_all(results, PICTURES)]
     print("\n".join(f"wrote {path.relative_to(FOLDER.parent)}" for path in written))
 
 

@@ -169,7 +169,14 @@ def open_service(
                 engine,
                 max_bytes=settings.result_cache_mib * MEBIBYTE,
                 max_seconds=settings.result_cache_seconds,
+                shared=None if settings.redis_url is None else sessions,
             )
+            if settings.redis_url is not None and database.cipher is None:
+                _log.warning(
+                    "Faces and embeddings of images lie in Redis for %g seconds, and are not sealed: "
+                    "FACEREC_EMBEDDING_KEY_FILE seals them.",
+                    settings.result_cache_seconds,
+                )
             forgetful.append(engine)
         images, objects = open_sources(settings)
         engines = Engines(

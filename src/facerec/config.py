@@ -265,7 +265,8 @@ class Settings(BaseSettings):
         ge=0,
         validation_alias="FACEREC_RESULT_CACHE_MIB",
         description="Memory, in MiB, for the faces and embeddings of images that may be sent again; images "
-        "are never kept, and what is kept ends with the process. 0: none. /health counts the hits.",
+        "are never kept, and what is kept ends with the process, or, with REDIS_URL, in Redis after "
+        "FACEREC_RESULT_CACHE_SECONDS. 0: none. /health counts the hits.",
     )
     result_cache_seconds: float = Field(
         900,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from redis import Redis
 from wire_server import Running, inline, running
 
 from facerec.engine.base import Floats, FoundFace, Picture
 from facerec.engine.fake import FakeEngine, draw
+from facerec.engine.found import from_bytes
 from facerec.engine.remembering import RememberingEngine
+from redis_server import RedisServer
 
 
 class CountingEngine(FakeEngine):
@@ -163,3 +168,78 @@ def test_many_threads_with_the_same_images(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(look, range(200)))
     assert 0 <= remembering.counts.nbytes <= 8_000
+
+
+# --- with Redis
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator[Redis]:
+    """A client of a server without an entry."""
+    with Redis(port=redis_server.port) as client:
+        client.flushall()
+        yield client
+
+
+def test_another_process_finds_what_one_has_found(
+    tmp_path: Path, redis_server: RedisServer, redis: Redis
+) -> None:
+    first, second = CountingEngine(), CountingEngine()
+    settings: dict[str, Any] = {"result_cache_mib": 1, "redis_url": redis_server.url}
+    image = inline(draw("ann", "ben"))
+    with (
+        running(tmp_path / "first", engine=first, **settings) as one,
+        running(tmp_path / "second", engine=second, **settings) as other,
+    ):
+        expected = one.client().detect_faces(Image=image, Attributes=["ALL"])["FaceDetails"]
+        for server in (one, other):
+            server.client().create_collection(CollectionId="album")
+            server.client().index_faces(CollectionId="album", Image=image, DetectionAttributes=["ALL"])
+        assert first.work == (2, 1, 2)  # once more for the embeddings
+        assert second.work == (0, 0, 0)
+        assert other.client().detect_faces(Image=image, Attributes=["ALL"])["FaceDetails"] == expected
+        found = other.client().search_faces_by_image(CollectionId="album", Image=image)
+        assert [round(match["Similarity"]) for match in found["FaceMatches"]] == [100]
+        assert counts_of(other) == {"images": 1, "nbytes": ANY, "hits": 3, "misses": 0}
+        (key,) = redis.keys("facerec:results*")
+        assert 0 < redis.ttl(key) <= 900
+        faces = [face["FaceId"] for face in other.client().list_faces(CollectionId="album")["Faces"]]
+        other.client().delete_faces(CollectionId="album", FaceIds=faces[:1])
+        assert redis.keys("facerec:results*") == []
+
+
+def test_what_lies_in_redis_is_sealed_where_embeddings_are(
+    tmp_path: Path, redis_server: RedisServer, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, key, sealed in (("plain", None, False), ("sealed", base64.b64encode(b"k" * 32).decode(), True)):
+        caplog.clear()
+        settings: dict[str, Any] = {
+            "result_cache_mib": 1,
+            "redis_url": redis_server.url,
+            "embedding_key": key,
+        }
+        with running(tmp_path / name, **settings) as server:
+            server.client().detect_faces(Image=inline(draw("ann", variation=int(sealed))))
+        assert ("are not sealed" in caplog.text) is not sealed
+        values = [redis.get(found) for found in redis.keys("facerec:results*")]
+        redis.flushall()
+        assert [b"confidence" in (value or b"") for value in values] == [not sealed]
+
+
+def test_each_process_remembers_for_itself_while_redis_is_away(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    engine = CountingEngine()
+    redis_server.kill()
+    try:
+        with running(tmp_path, engine=engine, result_cache_mib=1, redis_url=redis_server.url) as server:
+            for _ in range(3):
+                assert server.client().detect_faces(Image=inline(draw("ann")))["FaceDetails"]
+            assert engine.work == (1, 1, 0)
+    finally:
+        redis_server.start()
+
+
+@pytest.mark.parametrize("stored", [b"", b"{}", b"no JSON", b'{"width": 1, "height": 1, "until": 9e9}'])
+def test_what_others_have_written_is_checked(stored: bytes) -> None:
+    assert from_bytes(stored) is None

@@ -3,22 +3,30 @@
 What is kept are faces and embeddings, never an image; all of it follows from the image's bytes and from the
 engine, whose networks and settings do not change while it runs. It is kept for a bounded time, and forgotten
 at once where a face of the image is deleted.
+
+With a store that processes share, each finds there what another one has found.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+import facerec
 from facerec.domain import EmbeddingContract, Portrait
 from facerec.engine.base import Calibration, Engine, Floats, FoundFace, Picture, Pixels
+from facerec.engine.found import FaceId, Found, from_bytes, to_bytes
 from facerec.engine.image_ids import image_id_of
+from facerec.errors import FacerecError
 from facerec.observability import current_request, metrics
 
 # What Python's objects take, rounded up (measured with sys.getsizeof over their parts).
@@ -27,8 +35,23 @@ _FACE_BYTES = 2000
 _LANDMARK_BYTES = 200
 _EMBEDDING_BYTES = 500
 
-FaceId = tuple[bytes, bytes, int]
-"""What an embedding depends on beside the picture: the bytes of box and landmarks, and the shrinking."""
+REST_SECONDS = 5.0
+"""How long the shared store is not asked after it was away: it must not hold up every request."""
+
+_log = logging.getLogger(__name__)
+
+
+class SharedStore(Protocol):
+    """What `facerec.sessions` offers of it. All methods raise SessionStoreUnavailable."""
+
+    def put(self, kind: str, key: str, value: bytes, *, seconds: float) -> None:
+        """Keep a value for `seconds`. Raises QuotaExceeded for a large one."""
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        """The value; None where there is none, or none any more."""
+
+    def delete(self, kind: str, key: str) -> bool:
+        """Remove an entry; False where there was none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -132,10 +155,13 @@ class RememberingEngine:
         max_bytes: int,
         max_seconds: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
+        shared: SharedStore | None = None,
     ) -> None:
         """max_bytes: of results; above it the images longest not sent are forgotten.
 
         max_seconds: after which what was found in an image is forgotten, however often it is sent again.
+        shared: where other processes find it too; max_seconds is finite then. While it is away each process
+        remembers for itself.
         """
         self.contract: EmbeddingContract = engine.contract
         self.calibration: Calibration = engine.calibration
@@ -146,11 +172,16 @@ class RememberingEngine:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self._clock = clock
+        self._shared = shared
+        # Of the same model and program alone: others find other faces.
+        self._kind = f"results {facerec.__version__} {engine.contract.pack[-60:]} {engine.contract.id[:32]}"
         self._lock = threading.Lock()  # of all below
         self._images: OrderedDict[str, _Seen] = OrderedDict()
         """By image id."""
         self._nbytes = 0
         self._hits = 0
+        self._asks_at = 0.0
+        """When the shared store is asked again (time.monotonic)."""
         self._misses = 0
 
     @property
@@ -177,11 +208,15 @@ class RememberingEngine:
             if seen is not None and seen.until <= self._clock():
                 self._drop(key)
                 seen = None
-            if seen is None:
-                self._misses += 1
-            else:
-                self._hits += 1
+            elif seen is not None:
                 self._images.move_to_end(key)
+        others = self._from_others(key) if seen is None else None
+        with self._lock:
+            if others is not None:
+                self._remember(key, others)
+                seen = others
+            self._hits += seen is not None
+            self._misses += seen is None
         metrics.result_cache.labels("miss" if seen is None else "hit").inc()
         return _KnownPicture(self._engine, data, key, seen)
 
@@ -203,6 +238,7 @@ class RememberingEngine:
             with self._lock:
                 known.seen.faces[attributes] = faces
                 self._keep(known, len(faces) * _FACE_BYTES + landmarks * _LANDMARK_BYTES)
+            self._to_others(known)
         return list(faces)
 
     def embed(self, picture: Picture, faces: Sequence[FoundFace]) -> Floats:
@@ -219,6 +255,7 @@ class RememberingEngine:
                 for place, embedding in zip(missing, fresh, strict=True):
                     known.seen.embeddings[ids[place]] = embedding.copy()
                 self._keep(known, fresh.nbytes + len(missing) * _EMBEDDING_BYTES)
+            self._to_others(known)
         with self._lock:
             rows = [known.seen.embeddings[face_id] for face_id in ids]
         return np.stack(rows) if rows else np.empty((0, self.contract.dimension), np.float32)
@@ -233,9 +270,17 @@ class RememberingEngine:
 
     def forget(self, image_ids: Iterable[str]) -> None:
         """Forget what was found in these images, of which a face has been deleted."""
+        forgotten = list(image_ids)
         with self._lock:
-            for image_id in image_ids:
+            for image_id in forgotten:
                 self._drop(image_id)
+        if self._shared is None:
+            return
+        try:
+            for image_id in forgotten:
+                self._shared.delete(self._kind, image_id)
+        except FacerecError as error:
+            _log.warning("results of deleted faces stay in the shared store until they end: %s", error)
 
     def forget_old(self) -> None:
         """Forget what has been kept for long enough, whether it is asked for or not."""
@@ -255,17 +300,69 @@ class RememberingEngine:
         """Count what was added to an image, and forget others where it is too much; the caller locks."""
         seen = known.seen
         kept = self._images.get(known.key)
-        if kept is None:
-            seen.until = min(seen.until, self._clock() + self._max_seconds)
-            self._images[known.key] = seen
-            self._nbytes += seen.nbytes
-        elif kept is not seen:
+        if kept is not None and kept is not seen:
             return  # another request with the same image was first, and what it found is kept
         seen.nbytes += added
-        self._nbytes += added
+        if kept is None:
+            seen.until = min(seen.until, self._clock() + self._max_seconds)
+            self._remember(known.key, seen)
+        else:
+            self._nbytes += added
+            self._make_room()
+
+    def _remember(self, key: str, seen: _Seen) -> None:
+        """Count an image among those that are remembered; the caller locks."""
+        self._drop(key)
+        self._images[key] = seen
+        self._nbytes += seen.nbytes
+        self._make_room()
+
+    def _make_room(self) -> None:
         while self._nbytes > self._max_bytes:
             _, forgotten = self._images.popitem(last=False)
             self._nbytes -= forgotten.nbytes
+
+    def _from_others(self, key: str) -> _Seen | None:
+        """What another process has found in an image."""
+        if self._shared is None or time.monotonic() < self._asks_at:
+            return None
+        try:
+            stored = self._shared.get(self._kind, key)
+        except FacerecError:
+            self._asks_at = time.monotonic() + REST_SECONDS
+            return None
+        found = None if stored is None else from_bytes(stored)
+        left = 0.0 if found is None else min(found.until - time.time(), self._max_seconds)
+        if found is None or left <= 0:
+            return None
+        landmarks = sum(len(one.face.landmarks) for some in found.faces.values() for one in some)
+        faces = sum(len(some) for some in found.faces.values())
+        embedded = sum(_EMBEDDING_BYTES + vector.nbytes for vector in found.embeddings.values())
+        return _Seen(
+            found.width,
+            found.height,
+            faces=dict(found.faces),
+            embeddings=dict(found.embeddings),
+            nbytes=_IMAGE_BYTES + faces * _FACE_BYTES + landmarks * _LANDMARK_BYTES + embedded,
+            until=self._clock() + left,
+        )
+
+    def _to_others(self, known: _KnownPicture) -> None:
+        """Tell other processes what is known of an image, where it is remembered here."""
+        if self._shared is None or time.monotonic() < self._asks_at:
+            return
+        with self._lock:
+            seen = self._images.get(known.key)
+            if seen is not known.seen:
+                return
+            left = seen.until - self._clock()
+            faces, embeddings = dict(seen.faces), dict(seen.embeddings)
+        if left <= 0:
+            return
+        found = Found(seen.width, seen.height, faces, embeddings, time.time() + left)
+        # One that is too large, or a store that is away: this process remembers it all the same.
+        with contextlib.suppress(FacerecError):
+            self._shared.put(self._kind, known.key, to_bytes(found), seconds=left)
 
     def _drop(self, key: str) -> None:
         """Forget an image that may be remembered; the caller locks."""
