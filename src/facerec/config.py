@@ -16,13 +16,10 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from facerec.access import RateLimit, Scope, parse_rate
-from facerec.domain import FOREVER, LivenessPolicy, Review
+from facerec.domain import FOREVER, LivenessPolicy, Review, similarity_of
 from facerec.errors import ConfigurationError
 
 MEBIBYTE = 1024 * 1024
-
-COSINES_UP_TO = 1.0
-"""A threshold up to this is a cosine; above it a similarity of Rekognition's scale, 0 to 100."""
 
 
 def _cores() -> int:
@@ -407,9 +404,9 @@ class Settings(BaseSettings):
         ge=0,
         le=100,
         validation_alias="SIMILARITY_THRESHOLD",
-        description="Least similarity at which a face is somebody of the registry: above 1 on Rekognition's "
-        "scale of 0 to 100, up to 1 as the cosine of the embeddings. Default: so high that of 2000 strangers "
-        "one is taken for somebody, however many are enrolled.",
+        description="Least similarity at which a face is somebody of the registry, on Rekognition's scale of "
+        "0 to 100; up to 1 as a share of it, 0.8 for 80. Default: so high that of 2000 strangers one is "
+        "taken for somebody, however many are enrolled.",
     )
     registry_margin: float = Field(
         0.03,
@@ -806,6 +803,11 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError("it has to be a JSON list, or origins with commas between") from error
         return tuple(origin for each in value.split(",") if (origin := each.strip()))
+
+    @field_validator("similarity_threshold")
+    @classmethod
+    def _similarity(cls, value: float | None) -> float | None:
+        return None if value is None else similarity_of(value)
 
     @field_validator("rate_limit")
     @classmethod

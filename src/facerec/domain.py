@@ -49,15 +49,9 @@ class Reason(StrEnum):
     LOW_FACE_QUALITY = "LOW_FACE_QUALITY"
 
 
-@dataclass(frozen=True, slots=True)
-class Cosine:
-    """A threshold on the cosine of two embeddings, -1..1, in place of one on their similarity."""
-
-    value: float
-
-
-Threshold = float | Cosine
-"""From where on two faces count as alike: a similarity 0..100, or a cosine."""
+def similarity_of(threshold: float) -> float:
+    """The similarity 0..100 that a person means by a threshold: up to 1 it is a share, 0.8 for 80."""
+    return round(threshold * 100.0, 6) if threshold <= 1.0 else threshold
 
 
 class Review(StrEnum):

@@ -199,7 +199,7 @@ def test_verify_by_a_threshold_of_its_own_and_as_a_form(api: httpx.Client, name:
     registered(api, name)
     files = {"image": ("a.png", draw(name, variation=9), "image/png")}
     assert api.post("/verify", files=files).json()["person_id"] == name
-    # As a similarity of 0 to 100, or up to 1 as a cosine.
+    # As a similarity of 0 to 100, or up to 1 as a share of it.
     for threshold in ("99.999", "0.9999"):
         assert api.post("/verify", files=files, data={"threshold": threshold}).json()["match"] is False
 

@@ -112,6 +112,9 @@ def test_two_images_are_compared(api: httpx.Client) -> None:
     assert match["similarity"] > 80
     assert 0.5 < match["cosine"] <= 1
     assert len(body["unmatched"]) == 1
+    share = api.post("/compare-faces", files=files, data={"similarity_threshold": "0.8"}).json()
+    assert share == api.post("/compare-faces", files=files, data={"similarity_threshold": "80"}).json()
+    assert len(share["unmatched"]) == 1  # not as a similarity of 0.8, which everybody has
     strict = api.post("/compare-faces", files=files, data={"similarity_threshold": "0.9999"}).json()
     assert strict["matches"] == []
     assert len(strict["unmatched"]) == 2
@@ -180,13 +183,14 @@ def test_faces_are_indexed_and_found(api: httpx.Client, name: str) -> None:
     assert matched(everybody)[0:1] != matched(everybody)[1:2]
 
 
-def test_a_threshold_up_to_1_is_a_cosine(api: httpx.Client, name: str) -> None:
+def test_a_threshold_up_to_1_is_a_share(api: httpx.Client, name: str) -> None:
     path = f"/collections/{name}/search-faces"
     api.post(f"/collections/{name}/index-faces", files=picture("ann"), data={"external_image_id": "ann"})
     sent = {"image": encoded("ann", variation=4)}
-    cosine = api.post(path, json=sent).json()["matches"][0]["cosine"]
-    assert matched(api.post(path, json={**sent, "similarity_threshold": cosine - 0.001})) == ["ann"]
-    assert matched(api.post(path, json={**sent, "similarity_threshold": min(cosine + 0.001, 1)})) == []
+    similarity = api.post(path, json=sent).json()["matches"][0]["similarity"]
+    near, beyond = (similarity - 0.01) / 100, (similarity + 0.01) / 100
+    assert matched(api.post(path, json={**sent, "similarity_threshold": near})) == ["ann"]
+    assert matched(api.post(path, json={**sent, "similarity_threshold": min(beyond, 1)})) == []
 
 
 def test_limits_of_indexing(api: httpx.Client, name: str) -> None:

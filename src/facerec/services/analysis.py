@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facerec.domain import DetectedFace, EmbeddingContract, ImageReference, QualityFilter, Threshold
+from facerec.domain import DetectedFace, EmbeddingContract, ImageReference, QualityFilter
 from facerec.engine.base import Engine, Floats
 from facerec.errors import InvalidParameter
 from facerec.images.base import ImageLoader
@@ -89,7 +89,7 @@ class AnalysisService:
         source: ImageReference,
         target: ImageReference,
         *,
-        threshold: Threshold = 80.0,
+        threshold: float = 80.0,
         quality_filter: QualityFilter = QualityFilter.NONE,
     ) -> Comparison:
         """Compare the largest face of `source` with each face of `target` that passes the filter.

@@ -21,7 +21,6 @@ from facerec.domain import (
     QualityFilter,
     QuantizedEmbedding,
     S3Image,
-    Threshold,
 )
 from facerec.engine.base import Engine, Floats, FoundFace, Picture
 from facerec.engine.image_ids import image_id_of
@@ -269,7 +268,7 @@ class FaceService:
 
     @use_case("faces.search")
     def search(
-        self, collection: str, face_id: str, *, limit: int | None = None, threshold: Threshold = 80.0
+        self, collection: str, face_id: str, *, limit: int | None = None, threshold: float = 80.0
     ) -> FaceSearch:
         """Faces similar to a stored one, without itself: up to `limit` (80, at most 4096).
 
@@ -297,7 +296,7 @@ class FaceService:
         image: ImageReference,
         *,
         limit: int | None = None,
-        threshold: Threshold = 80.0,
+        threshold: float = 80.0,
         quality_filter: QualityFilter = QualityFilter.NONE,
     ) -> FaceSearch:
         """Faces similar to the largest face of an image: up to `limit` (80, at most 4096).
@@ -329,7 +328,7 @@ class FaceService:
         return settled(work)
 
     def _search_stored(
-        self, target: Collection, engine: Engine, face_id: str, size: int, threshold: Threshold
+        self, target: Collection, engine: Engine, face_id: str, size: int, threshold: float
     ) -> FaceSearch:
         """Up to `size` faces like a stored one, without itself. Raises FaceNotInCollection."""
         with self._database.read() as connection:

@@ -10,12 +10,10 @@ from facerec.config import UserMatching
 from facerec.db import Connection, Database
 from facerec.domain import (
     Collection,
-    Cosine,
     EntityKind,
     Face,
     FaceMatch,
     RowKey,
-    Threshold,
     User,
     UserMatch,
     VectorHit,
@@ -51,7 +49,7 @@ def nearest(
     probes: Floats,
     *,
     limit: int,
-    threshold: Threshold,
+    threshold: float,
 ) -> list[VectorHit]:
     """Up to `limit` faces or users nearest to any of the unit vectors (Q, dimension), each once, best first.
 
@@ -75,9 +73,9 @@ def nearest(
     return [VectorHit(key, cosine) for key, cosine in ordered[:limit]]
 
 
-def least_cosine(calibration: Calibration, threshold: Threshold) -> float:
-    """The cosine from which two faces are as alike as a threshold says."""
-    return threshold.value if isinstance(threshold, Cosine) else calibration.cosine(threshold)
+def least_cosine(calibration: Calibration, threshold: float) -> float:
+    """The cosine from which two faces are as alike as a threshold 0..100 says."""
+    return calibration.cosine(threshold)
 
 
 class FaceMatcher:
@@ -89,7 +87,7 @@ class FaceMatcher:
         self._lifetimes = lifetimes
 
     def faces(
-        self, target: Collection, calibration: Calibration, probe: Floats, limit: int, threshold: Threshold
+        self, target: Collection, calibration: Calibration, probe: Floats, limit: int, threshold: float
     ) -> tuple[FaceMatch, ...]:
         """Up to `limit` faces nearest to a unit vector (dimension,), most similar first.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facerec.db import Database
-from facerec.domain import DetectedFace, FaceMatch, ImageReference, QualityFilter, Threshold
+from facerec.domain import DetectedFace, FaceMatch, ImageReference, QualityFilter
 from facerec.engine.base import Floats
 from facerec.errors import InvalidParameter, ModelMismatch
 from facerec.images.base import ImageLoader
@@ -62,7 +62,7 @@ class SearchService:
         *,
         most: int,
         limit: int,
-        threshold: Threshold = 80.0,
+        threshold: float = 80.0,
         quality_filter: QualityFilter = QualityFilter.NONE,
     ) -> tuple[SearchedFace, ...]:
         """The faces of an image that pass the filter, largest box first, each with up to `limit` matches.
@@ -98,7 +98,7 @@ class SearchService:
         contract_id: str,
         *,
         limit: int,
-        threshold: Threshold = 80.0,
+        threshold: float = 80.0,
     ) -> FaceSearch:
         """Up to `limit` faces like an embedding of any length but 0, made under the contract of that id.
 

@@ -91,11 +91,10 @@ def test_verifying_one_person(house: House) -> None:
         house.registry.verify(picture("ann"), person_id="nobody")
 
 
-@pytest.mark.parametrize("threshold", [99.9999, 0.9999])
-def test_a_threshold_is_a_similarity_or_up_to_one_a_cosine(house: House, threshold: float) -> None:
+def test_a_threshold_may_be_asked_for(house: House) -> None:
     enrol(house, "ann")
-    assert house.registry.verify(picture("ann", variation=9), threshold=threshold).person_id is None
-    assert house.registry.verify(picture("ann", variation=9), threshold=threshold * 0.5).person_id == "ann"
+    assert house.registry.verify(picture("ann", variation=9), threshold=99.9999).person_id is None
+    assert house.registry.verify(picture("ann", variation=9), threshold=50.0).person_id == "ann"
 
 
 def test_every_image_has_its_own_result_and_the_good_ones_are_taken(house: House) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
 from facerec.api.rest.errors import code_of
-from facerec.api.rest.person_models import Body, EncodedImage, FaceModel
+from facerec.api.rest.person_models import Body, EncodedImage, FaceModel, ThresholdText
 from facerec.domain import S3Image, UrlImage
 from facerec.errors import FacerecError, InvalidParameter
 from facerec.jobs.base import Priority
@@ -138,7 +138,7 @@ class SearchAlbumsRequest(Body):
     album_ids: list[AlbumId] | None = Field(
         None, max_length=MOST_ALBUMS, description="Default: all. In a form: separated by commas."
     )
-    threshold: float = Field(80, ge=0, le=100, description="Least similarity.")
+    threshold: ThresholdText = 80.0
     limit: int = Field(DEFAULT_PHOTOS, ge=1, le=MOST_PHOTOS, description="Most photos.")
 
     @field_validator("album_ids", mode="before")

@@ -74,8 +74,8 @@ DESCRIPTION = """\
 Self-hosted face recognition. An image is a file of a form, base64 in JSON, or an address:
 `s3://bucket/key`, or `https://` of an allowed host. None is kept.
 
-Every error has the form of `ErrorBody`. A threshold up to 1 is a cosine of embeddings, above 1 a similarity
-on Rekognition's scale of 0 to 100, on which 80 is the model pack's working point."""
+Every error has the form of `ErrorBody`. A threshold is a similarity on Rekognition's scale of 0 to 100,
+on which 80 is the model pack's working point; up to 1 it is a share of it: 0.8 is 80."""
 
 TAGS = {
     "images": "Images that nothing is kept of.",

@@ -7,9 +7,7 @@ from typing import Annotated
 from pydantic import AliasChoices, Field, Strict, StrictBool, StringConstraints
 
 from facerec.api.rest.person_models import Body, EncodedImage, Threshold
-from facerec.config import COSINES_UP_TO
-from facerec.domain import Cosine, QualityFilter
-from facerec.domain import Threshold as MeantThreshold
+from facerec.domain import QualityFilter
 
 CollectionId = Annotated[
     str, StringConstraints(pattern=r"^[a-zA-Z0-9_.\-]{1,255}$"), Field(examples=["guests"])
@@ -31,15 +29,11 @@ Image = Annotated[EncodedImage, Field(validation_alias=AliasChoices("image", "fi
 """In JSON `image`; in a form also the file of the name `file`."""
 
 
-def threshold_of(asked: float | None, default: float | None) -> MeantThreshold:
-    """What a threshold means: up to 1 a cosine, above it a similarity.
-
-    default: where none is asked for, in the same form; None: 80.
-    """
-    value = asked if asked is not None else default
-    if value is None:
-        return DEFAULT_SIMILARITY
-    return Cosine(value) if value <= COSINES_UP_TO else value
+def threshold_of(asked: float | None, default: float | None) -> float:
+    """The similarity 0..100 that is asked for, else the default, else 80."""
+    if asked is not None:
+        return asked
+    return DEFAULT_SIMILARITY if default is None else default
 
 
 class DetectRequest(Body):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StrictBool, StringConstraints
 
 from facerec.api.rest.errors import Refused, code_of
-from facerec.domain import DetectedFace, Fault, Review
+from facerec.domain import DetectedFace, Fault, Review, similarity_of
 from facerec.errors import FacerecError, PoorQuality
 from facerec.services.enrolment import Candidate
 from facerec.services.registry.guidance import TEXTS, Hint
@@ -24,16 +24,18 @@ Liveness = Annotated[
         examples=[98.2],
     ),
 ]
-Threshold = Annotated[
+ThresholdText = Annotated[
     float,
-    Strict(),
     Field(
         ge=0,
         le=100,
-        description="Least similarity: above 1 on the scale of 0 to 100, up to 1 as a cosine.",
+        description="Least similarity, on the scale of 0 to 100; up to 1 as a share of it: 0.8 is 80.",
         examples=[97.5],
     ),
+    AfterValidator(similarity_of),
 ]
+"""Of a form or an address, where numbers are text."""
+Threshold = Annotated[ThresholdText, Strict()]
 EncodedImage = Annotated[
     str,
     Field(

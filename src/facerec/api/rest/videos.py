@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from facerec.access import Scope
 from facerec.api.rest.permissions import check_collection, reaches
-from facerec.api.rest.person_models import Body, Threshold
+from facerec.api.rest.person_models import Body, Threshold, ThresholdText
 from facerec.api.rest.video_models import VideoJobModel, VideoList
 from facerec.domain import (
     LocalImage,
@@ -62,7 +62,9 @@ def videos_router(service: VideoService, *, max_bytes: int) -> APIRouter:
         return _model(service, service.start(wish, client_token=body.client_token))
 
     @router.post(f"{PATH}/upload", status_code=status.HTTP_202_ACCEPTED, openapi_extra=FILM)
-    async def upload(request: Request, collection: Collection, threshold: float = 80.0) -> VideoJobModel:
+    async def upload(
+        request: Request, collection: Collection, threshold: ThresholdText = 80.0
+    ) -> VideoJobModel:
         """Send a video, as the body of the request, and have it looked at on the machine that took it.
 
         It is kept in a file until it was looked at, and removed then.

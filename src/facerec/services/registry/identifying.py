@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facerec.config import COSINES_UP_TO
 from facerec.domain import Collection, DetectedFace, RowKey, UserMatch
 from facerec.engine.base import Calibration, Floats
 from facerec.services.matching import UserMatcher
@@ -17,7 +16,7 @@ class Rule:
     """When a face is somebody: as SIMILARITY_THRESHOLD and FACEREC_REGISTRY_MARGIN say it."""
 
     threshold: float | None
-    """Similarity 0..100, or up to 1 a cosine; None: as the number of persons asks for."""
+    """Similarity 0..100; None: as the number of persons asks for."""
     margin: float
     """Lead over the next person, as a difference of cosines."""
 
@@ -25,8 +24,6 @@ class Rule:
         """The cosine from which a face is one of so many persons."""
         if self.threshold is None:
             return least_cosine(calibration, persons)
-        if self.threshold <= COSINES_UP_TO:
-            return self.threshold
         return calibration.cosine(self.threshold)
 
 
