@@ -83,7 +83,7 @@ sbom: $(VENV)/.run $(TOOLS)/.ready ## List what is installed, as CycloneDX, in s
 	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file sbom.json
 
 audit: $(TOOLS)/.ready ## Ask PyPI for known vulnerabilities of what constraints.txt pins (needs the network)
-	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 clean: ## Remove the virtual environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
