@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,9 @@ from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
 from facerec.engine.video.container import VideoLimits
 from facerec.errors import ConfigurationError
+from facerec.images.base import ImageLoader
 from facerec.images.loader import open_sources
+from facerec.images.s3_objects import S3Objects
 from facerec.images.videos import VideoSource, open_video_source
 from facerec.jobs.base import JobQueue
 from facerec.jobs.opening import open_jobs
@@ -142,148 +144,203 @@ def open_service(
     PackError or StorageError when a part can not be opened; the parts opened before it are closed then.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(tracing(settings.otel_endpoint, process=process_name()))
-        database = open_metastore(settings)
-        stack.callback(database.close)
-        audit = AuditLog(database, settings.audit)
-        stack.callback(audit.close)
-        vectors = open_vector_store(settings, database)
-        stack.callback(vectors.close)
-        sessions = open_sessions(settings, database)
-        stack.callback(sessions.close)
-        keys = open_keys(settings, database)
-        jobs = open_jobs(settings, database, S3EventRules(settings.s3_events_collection).job)
-        stack.callback(jobs.close)
-        if engine is None:
-            engine = _open_engine(settings)
-            stack.callback(engine.close)
-        if settings.liveness is LivenessPolicy.REQUIRE and not engine.judges_liveness:
-            raise ConfigurationError(
-                "FACEREC_LIVENESS=require takes a model pack with liveness networks, and "
-                f"{engine.contract.pack} has none: add [[liveness]] to its pack.toml (docs/liveness.md), or "
-                "set report or off"
-            )
-        forgetful: list[RememberingEngine] = []
-        if settings.result_cache_mib:
-            engine = RememberingEngine(
-                engine,
-                max_bytes=settings.result_cache_mib * MEBIBYTE,
-                max_seconds=settings.result_cache_seconds,
-                shared=None if settings.redis_url is None else sessions,
-            )
-            if settings.redis_url is not None and database.cipher is None:
-                _log.warning(
-                    "Faces and embeddings of images lie in Redis for %g seconds, and are not sealed: "
-                    "FACEREC_EMBEDDING_KEY_FILE seals them.",
-                    settings.result_cache_seconds,
-                )
-            forgetful.append(engine)
-        images, objects = open_sources(settings)
-        engines = Engines(
-            engine,
-            database,
-            extra_packs=settings.extra_packs,
-            open_pack=lambda pack: _open_engine(settings.model_copy(update={"model_path": pack})),
-        )
-        stack.callback(engines.close)
-        lifetimes = Lifetimes(settings.face_ttl_seconds)
-        collections = CollectionService(database, vectors, engines, lifetimes=lifetimes)
-        collections.finish_deletions()
-
-        def forget_images(image_ids: Iterable[str]) -> None:
-            for each in forgetful:
-                each.forget(image_ids)
-
-        sweeper = Sweeper(database, vectors, lifetimes, forget_images=forget_images)
-        source = open_video_source(settings)
-        videos = VideoService(
-            database,
-            source,
-            lifetimes,
-            jobs,
-            max_jobs=settings.max_video_jobs,
-            kept_seconds=settings.video_results_seconds,
-            uploads=settings.videos_folder,
-        )
+        parts = _open_parts(settings, engine, stack)
+        service = _use_cases(parts)
+        service.collections.finish_deletions()
+        service.albums.service.finish_deletions()
         if background:
-            stack.callback(open_telling(settings, database).close)
-        people = PeopleService(
-            database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
+            _work_beside_requests(service, parts.remembering, stack)
+        yield service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the use cases work with, opened."""
+
+    settings: Settings
+    database: Database
+    audit: AuditLog
+    vectors: VectorStore
+    sessions: SessionStore
+    jobs: JobQueue
+    engine: Engine
+    remembering: RememberingEngine | None
+    engines: Engines
+    images: ImageLoader
+    objects: S3Objects
+    lifetimes: Lifetimes
+
+    def forget_images(self, image_ids: Iterable[str]) -> None:
+        """Forget what is remembered of images whose faces are deleted."""
+        if self.remembering is not None:
+            self.remembering.forget(image_ids)
+
+
+def _open_parts(settings: Settings, engine: Engine | None, stack: contextlib.ExitStack) -> _Parts:
+    """Open the parts; the stack closes them in reverse."""
+    stack.enter_context(tracing(settings.otel_endpoint, process=process_name()))
+    database = open_metastore(settings)
+    stack.callback(database.close)
+    audit = AuditLog(database, settings.audit)
+    stack.callback(audit.close)
+    vectors = open_vector_store(settings, database)
+    stack.callback(vectors.close)
+    sessions = open_sessions(settings, database)
+    stack.callback(sessions.close)
+    jobs = open_jobs(settings, database, S3EventRules(settings.s3_events_collection).job)
+    stack.callback(jobs.close)
+    if engine is None:
+        engine = _open_engine(settings)
+        stack.callback(engine.close)
+    if settings.liveness is LivenessPolicy.REQUIRE and not engine.judges_liveness:
+        raise ConfigurationError(
+            "FACEREC_LIVENESS=require takes a model pack with liveness networks, and "
+            f"{engine.contract.pack} has none: add [[liveness]] to its pack.toml (docs/liveness.md), or "
+            "set report or off"
         )
-        registry = RegistryService(
-            database,
-            engines,
-            images,
-            people,
-            UserMatcher(database, vectors, lifetimes, settings.user_matching),
-            registry_policy(settings),
-            lifetimes=lifetimes,
-            forget_images=forget_images,
+    remembering = _remembering(settings, engine, database, sessions) if settings.result_cache_mib else None
+    images, objects = open_sources(settings)
+    engines = Engines(
+        remembering or engine,
+        database,
+        extra_packs=settings.extra_packs,
+        open_pack=lambda pack: _open_engine(settings.model_copy(update={"model_path": pack})),
+    )
+    stack.callback(engines.close)
+    return _Parts(
+        settings=settings,
+        database=database,
+        audit=audit,
+        vectors=vectors,
+        sessions=sessions,
+        jobs=jobs,
+        engine=remembering or engine,
+        remembering=remembering,
+        engines=engines,
+        images=images,
+        objects=objects,
+        lifetimes=Lifetimes(settings.face_ttl_seconds),
+    )
+
+
+def _remembering(
+    settings: Settings, engine: Engine, database: Database, sessions: SessionStore
+) -> RememberingEngine:
+    """The engine with the results of images that are sent again, shared by all processes where Redis is."""
+    if settings.redis_url is not None and database.cipher is None:
+        _log.warning(
+            "Faces and embeddings of images lie in Redis for %g seconds, and are not sealed: "
+            "FACEREC_EMBEDDING_KEY_FILE seals them.",
+            settings.result_cache_seconds,
         )
-        liveness = LivenessSessions(
-            engine,
-            database,
-            sessions,
-            SessionPictures(sessions, objects),
-            steps=settings.liveness_steps,
-        )
-        if settings.liveness is LivenessPolicy.ACTIVE and not liveness.possible:
-            raise ConfigurationError(f"FACEREC_LIVENESS=active can not be met. {NO_MOUTH}")
-        faces = FaceService(
-            database, vectors, engines, images, lifetimes=lifetimes, forget_images=forget_images
-        )
-        albums = album_use_cases(
+    return RememberingEngine(
+        engine,
+        max_bytes=settings.result_cache_mib * MEBIBYTE,
+        max_seconds=settings.result_cache_seconds,
+        shared=None if settings.redis_url is None else sessions,
+    )
+
+
+def _use_cases(parts: _Parts) -> Service:
+    """The use cases over the parts."""
+    settings, database, vectors = parts.settings, parts.database, parts.vectors
+    engines, images, lifetimes = parts.engines, parts.images, parts.lifetimes
+    people = PeopleService(
+        database, vectors, engines, images, lifetimes=lifetimes, matching=settings.user_matching
+    )
+    registry = RegistryService(
+        database,
+        engines,
+        images,
+        people,
+        UserMatcher(database, vectors, lifetimes, settings.user_matching),
+        registry_policy(settings),
+        lifetimes=lifetimes,
+        forget_images=parts.forget_images,
+    )
+    liveness = _liveness_sessions(parts)
+    faces = FaceService(
+        database, vectors, engines, images, lifetimes=lifetimes, forget_images=parts.forget_images
+    )
+    source = open_video_source(settings)
+    keys = open_keys(settings, database)
+    return Service(
+        settings=settings,
+        engine=parts.engine,
+        database=database,
+        vectors=vectors,
+        sessions=parts.sessions,
+        jobs=parts.jobs,
+        collections=CollectionService(database, vectors, engines, lifetimes=lifetimes),
+        faces=faces,
+        searches=SearchService(database, vectors, engines, images, lifetimes=lifetimes),
+        image_jobs=ImageJobs(faces, parts.audit),
+        people=people,
+        registry=registry,
+        registrations=RegistrationSessions(registry, parts.sessions, seconds=settings.registration_seconds),
+        liveness=liveness,
+        proofs=Proofs(
+            liveness,
+            required=settings.liveness is LivenessPolicy.ACTIVE,
+            least=settings.liveness_threshold,
+        ),
+        analysis=AnalysisService(parts.engine, images),
+        person_imports=PersonImports(database, registry, parts.jobs, parts.audit, lifetimes=lifetimes),
+        albums=album_use_cases(
             database,
             vectors,
             engines,
             faces,
             images,
-            objects,
-            jobs,
+            parts.objects,
+            parts.jobs,
             lifetimes,
-            audit,
+            parts.audit,
             tells=settings.webhook_url is not None,
-        )
-        albums.service.finish_deletions()
-        person_imports = PersonImports(database, registry, jobs, audit, lifetimes=lifetimes)
-        if background and settings.sweep_seconds:
-            upkeep = _upkeep(sweeper, videos, albums, person_imports, forgetful, settings, audit)
-            stack.callback(upkeep.close)
-        service = Service(
-            settings=settings,
-            engine=engine,
-            database=database,
-            vectors=vectors,
-            sessions=sessions,
-            jobs=jobs,
-            collections=collections,
-            faces=faces,
-            searches=SearchService(database, vectors, engines, images, lifetimes=lifetimes),
-            image_jobs=ImageJobs(faces, audit),
-            people=people,
-            registry=registry,
-            registrations=RegistrationSessions(registry, sessions, seconds=settings.registration_seconds),
-            liveness=liveness,
-            proofs=Proofs(
-                liveness,
-                required=settings.liveness is LivenessPolicy.ACTIVE,
-                least=settings.liveness_threshold,
-            ),
-            analysis=AnalysisService(engine, images),
-            person_imports=person_imports,
-            albums=albums,
-            videos=videos,
-            video_work=_video_work(settings, database, engines, vectors, lifetimes, source),
-            watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
-            keys=keys,
-            gate=Gate(keys, sessions, settings.rate),
-            audit=audit,
-            sweeper=sweeper,
-        )
-        if background and settings.serve_jobs:
-            # Few at a time, as the engine takes them in turn with the requests.
-            stack.callback(WorkerThread(open_worker(service, settings.threads)).close)
-        yield service
+        ),
+        videos=VideoService(
+            database,
+            source,
+            lifetimes,
+            parts.jobs,
+            max_jobs=settings.max_video_jobs,
+            kept_seconds=settings.video_results_seconds,
+            uploads=settings.videos_folder,
+        ),
+        video_work=_video_work(settings, database, engines, vectors, lifetimes, source),
+        watching=WatchService(database, engines, FaceMatcher(database, vectors, lifetimes)),
+        keys=keys,
+        gate=Gate(keys, parts.sessions, settings.rate),
+        audit=parts.audit,
+        sweeper=Sweeper(database, vectors, lifetimes, forget_images=parts.forget_images),
+    )
+
+
+def _liveness_sessions(parts: _Parts) -> LivenessSessions:
+    """Sessions of active liveness. Raises ConfigurationError where the pack can not do what is required."""
+    liveness = LivenessSessions(
+        parts.engine,
+        parts.database,
+        parts.sessions,
+        SessionPictures(parts.sessions, parts.objects),
+        steps=parts.settings.liveness_steps,
+    )
+    if parts.settings.liveness is LivenessPolicy.ACTIVE and not liveness.possible:
+        raise ConfigurationError(f"FACEREC_LIVENESS=active can not be met. {NO_MOUTH}")
+    return liveness
+
+
+def _work_beside_requests(
+    service: Service, remembering: RememberingEngine | None, stack: contextlib.ExitStack
+) -> None:
+    """Start what a serving process does besides answering; the stack ends it first."""
+    settings = service.settings
+    stack.callback(open_telling(settings, service.database).close)
+    if settings.sweep_seconds:
+        stack.callback(_upkeep(service, remembering).close)
+    if settings.serve_jobs:
+        # Few at a time, as the engine takes them in turn with the requests.
+        stack.callback(WorkerThread(open_worker(service, settings.threads)).close)
 
 
 def open_worker(service: Service, threads: int, some: Handlers | None = None) -> Worker:
@@ -441,32 +498,25 @@ def registry_policy(settings: Settings) -> RegistryPolicy:
     )
 
 
-def _upkeep(
-    sweeper: Sweeper,
-    videos: VideoService,
-    albums: AlbumUseCases,
-    person_imports: PersonImports,
-    forgetful: Sequence[RememberingEngine],
-    settings: Settings,
-    audit: AuditLog,
-) -> Background:
+def _upkeep(service: Service, remembering: RememberingEngine | None) -> Background:
     """What a running service does about what is past its time, or was broken off: one process for all, and
     each for itself."""
+    settings = service.settings
 
     def work() -> None:
-        for engine in forgetful:
-            engine.forget_old()
-        swept = sweeper.sweep()
+        if remembering is not None:
+            remembering.forget_old()
+        swept = service.sweeper.sweep()
         if swept is not None and any(dataclasses.astuple(swept)):
             _log.info("swept: %s", swept)
-        sweeper.let_go()
-        videos.remove_past()
-        videos.dispatch_all()
-        albums.service.dispatch_all()
-        albums.placing.ask_for_all()
-        person_imports.dispatch_all()
+        service.sweeper.let_go()
+        service.videos.remove_past()
+        service.videos.dispatch_all()
+        service.albums.service.dispatch_all()
+        service.albums.placing.ask_for_all()
+        service.person_imports.dispatch_all()
         if settings.audit_days:
-            audit.prune(settings.audit_days * 86_400.0)
+            service.audit.prune(settings.audit_days * 86_400.0)
 
     return Background("retention", work, pause=settings.sweep_seconds)
 
