@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=read_settings().threads, help="workers, or actors")
     parser.add_argument("--kill-every", type=float, default=10.0, help="seconds")
     chosen = parser.parse_args()
+    if chosen.queue != "ray" and chosen.processes < 2:
+        parser.error("--processes: two at least, since one is killed while another goes on")
     files = sorted(chosen.images.glob("*.jpg"))[: chosen.count]
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "MODEL_PATH": chosen.pack}
     engine = open_engine(read_settings())

@@ -59,6 +59,7 @@ _PUT = (
     "VALUES (:kind, :unique_key, :payload, :priority, {now}, {now} + :delay, 0) "
     "ON CONFLICT (kind, unique_key) DO NOTHING"
 )
+_GONE = _jobs.delete().where(_jobs.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
 class EmbeddedJobs:
@@ -69,6 +70,28 @@ class EmbeddedJobs:
         now = NOW[database.name]
         self._put = sa.text(_PUT.format(now=now))
         self._now = sa.literal_column(now, sa.Double)
+        # Made once: to make them anew costs as much as to execute them.
+        ready = (_jobs.c.kind.in_(sa.bindparam("kinds", expanding=True)), _jobs.c.ready_at <= self._now)
+        self._any_ready = sa.select(_jobs.c.key).where(*ready).limit(1)
+        first = (
+            sa.select(_jobs.c.key)
+            .where(*ready)
+            .order_by(_jobs.c.priority, _jobs.c.key)
+            .limit(sa.bindparam("most", type_=sa.Integer))
+            .with_for_update(skip_locked=True)
+            .cte("first")
+            .prefix_with("MATERIALIZED", dialect="postgresql")
+        )
+        self._taking = (
+            _jobs.update()
+            .where(_jobs.c.key.in_(sa.select(first.c.key)))
+            .values(
+                ready_at=self._now + sa.bindparam("seconds", type_=sa.Double),
+                receipt=sa.bindparam("receipt"),
+                attempts=_jobs.c.attempts + 1,
+            )
+            .returning(*_jobs.c)
+        )
 
     def put(self, jobs: Sequence[NewJob]) -> None:
         """See `JobQueue.put`."""
@@ -81,29 +104,13 @@ class EmbeddedJobs:
         """See `JobQueue.lease`."""
         if not kinds or limit < 1:
             return []
-        ready = (_jobs.c.kind.in_(sorted(kinds)), _jobs.c.ready_at <= self._now)
         # Asked first by a reading alone: those that wait for jobs write nothing.
         with _meant(), self._database.read() as connection:
-            if connection.scalar(sa.select(_jobs.c.key).where(*ready).limit(1)) is None:
+            if connection.scalar(self._any_ready, {"kinds": sorted(kinds)}) is None:
                 return []
-        first = (
-            sa.select(_jobs.c.key)
-            .where(*ready)
-            .order_by(_jobs.c.priority, _jobs.c.key)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("first")
-            .prefix_with("MATERIALIZED", dialect="postgresql")
-        )
-        receipt = secrets.token_hex(8)
-        taking = (
-            _jobs.update()
-            .where(_jobs.c.key.in_(sa.select(first.c.key)))
-            .values(ready_at=self._now + seconds, receipt=receipt, attempts=_jobs.c.attempts + 1)
-            .returning(*_jobs.c)
-        )
+        values = {"kinds": sorted(kinds), "most": limit, "seconds": seconds, "receipt": secrets.token_hex(8)}
         with _meant(), self._database.write() as connection:
-            rows = connection.execute(taking).all()
+            rows = connection.execute(self._taking, values).all()
         return [_job(row) for row in sorted(rows, key=lambda row: (row.priority, row.key))]
 
     def extend(self, jobs: Sequence[Job], *, seconds: float) -> frozenset[str]:
@@ -123,8 +130,8 @@ class EmbeddedJobs:
         """See `JobQueue.done`."""
         if not jobs:
             return
-        gone = _jobs.delete().where(_jobs.c.key.in_([int(job.id) for job in jobs]))
-        self._write(lambda connection: connection.execute(gone))
+        keys = [int(job.id) for job in jobs]
+        self._write(lambda connection: connection.execute(_GONE, {"keys": keys}))
 
     def retry(self, job: Job, *, reason: str, delay_seconds: float) -> None:
         """See `JobQueue.retry`."""

@@ -6,6 +6,7 @@ work and one batch more, so the backlog stays in the queue, where every worker m
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -34,6 +35,8 @@ IDLE_SECONDS = 0.5
 BEAT = 3
 """Leases are prolonged so many times in the time they last: two beats may be missed."""
 
+GATHERING_SECONDS = 0.05
+"""Longest time for which the end of a job waits for the ends of others, to be told with them."""
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
 """How long no job is leased after a server was away, doubled while it stays so."""
 
@@ -194,13 +197,7 @@ class Worker:
 
     def _settle(self, patience: float) -> None:
         """Wait up to `patience` seconds for a job to end, and tell the queue of all that ended."""
-        ended: list[_Held] = []
-        try:
-            ended.append(self._finished.get(timeout=patience))
-            while True:
-                ended.append(self._finished.get_nowait())
-        except Empty:
-            pass
+        ended = self._ended(patience)
         done = [held for held in ended if held.error is None]
         if done:
             self._tell(lambda: self._queue.done([held.job for held in done]))
@@ -210,6 +207,21 @@ class Worker:
         for held in ended:
             if held.error is not None:
                 self._settle_failed(held, held.error)
+
+    def _ended(self, patience: float) -> list[_Held]:
+        """The jobs that have ended, after up to `patience` seconds for the first of them.
+
+        While more are held than can be at work no thread waits: then ends are gathered for a moment.
+        """
+        ended: list[_Held] = []
+        with contextlib.suppress(Empty):
+            ended.append(self._finished.get(timeout=patience))
+            until = time.monotonic() + GATHERING_SECONDS
+            while len(self._held) - len(ended) > self._capacity():
+                ended.append(self._finished.get(timeout=max(until - time.monotonic(), 0.0)))
+            while True:
+                ended.append(self._finished.get_nowait())
+        return ended
 
     def _settle_failed(self, held: _Held, error: BaseException) -> None:
         job = held.job
