@@ -115,6 +115,7 @@ def test_a_start_is_quick_answers_are_right_and_faces_are_small(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_server_over_many_faces_answers_soon_after_its_start(tmp_path: Path) -> None:
     data, engine, vectors = tmp_path / "data", engine_of(128), vectors_of(128)
     ids = fill(data, vectors, engine)

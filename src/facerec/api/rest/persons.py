@@ -57,7 +57,12 @@ def persons_router(registry: RegistryService, proofs: Proofs) -> APIRouter:
 def _add_recognition(router: APIRouter, registry: RegistryService, proofs: Proofs) -> None:
     """Enrolling, and knowing again."""
 
-    @router.post("/register", status_code=status.HTTP_201_CREATED, openapi_extra=REGISTER_FORM)
+    @router.post(
+        "/register",
+        status_code=status.HTTP_201_CREATED,
+        responses={status.HTTP_200_OK: {"model": EnrolmentModel, "description": "Enrolled before"}},
+        openapi_extra=REGISTER_FORM,
+    )
     def register(body: RegisterRequest, response: Response) -> EnrolmentModel:
         """Enrol a new person from one or several pictures.
 
