@@ -35,10 +35,6 @@ from facerec.vectors.base import VectorStore
 THREADS_PER_PROCESSOR = 8
 """Requests at work at once for each processor: enough that others work while some wait for the disk."""
 
-LEAST_THREADS = 24
-"""Requests at work at once in any process: those that wait for a scan of a large gallery are among them, and
-a scan of twenty takes little longer than one of ten."""
-
 MOST_THREADS = 48
 """Bound on threads at work; the database has connections for these and a few others."""
 
@@ -78,8 +74,7 @@ def create_app(service: Service, *, worker: int = 1, draining: Draining | None =
     end is near.
     """
     settings = service.settings
-    wanted = max(settings.threads * THREADS_PER_PROCESSOR, LEAST_THREADS)
-    threads = min(wanted, settings.max_queue, MOST_THREADS)
+    threads = min(settings.threads * THREADS_PER_PROCESSOR, settings.max_queue, MOST_THREADS)
     door = RekognitionDoor(service, service.gate.signed, workers=threads)
     rest = create_rest(service, threads=threads)
     routed = Starlette(
