@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTS = ("engine", "search", "service", "accuracy", "people", "clustering", "jobs", "audit")
+PARTS = ("engine", "search", "service", "accuracy", "people", "liveness", "clustering", "jobs", "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,10 @@ class Inputs:
     """Pack of small networks, those of a phone."""
     large: Path | None
     """Pack of large networks; left out where there is none."""
+    lively: Path | None
+    """Pack with liveness networks; left out where there is none."""
+    film: Path
+    """One in which a head turns (`benchmarks/liveness/active.py`)."""
     quick: bool
     """A few rounds of little work, to see that all runs."""
 
@@ -50,6 +54,8 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
         yield from _accuracy(inputs)
         yield from _people(inputs)
         yield from _clustering(inputs)
+    if inputs.lively and inputs.film.is_file():
+        yield from _liveness(inputs, inputs.lively)
     yield from _jobs(inputs)
     few = ("--pairs", "2", "--requests", "20") if inputs.quick else ()
     words = ("python", "benchmarks/audit/audit_cost.py", *few)
@@ -169,6 +175,16 @@ def _clustering(inputs: Inputs) -> Iterator[Measurement]:
         yield Measurement(name, part, title, words)
     words = ("python", "benchmarks/clustering/thousands.py", *(("--faces", "500") if inputs.quick else ()))
     yield Measurement("clustering_thousands", part, "thousands of faces", words)
+
+
+def _liveness(inputs: Inputs, pack: Path) -> Iterator[Measurement]:
+    spoofs = inputs.film.parent.parent / "spoof"
+    limit = ("--limit", "5" if inputs.quick else "150")
+    passive = ("python", "benchmarks/liveness/passive.py", str(pack), str(inputs.images), str(spoofs), *limit)
+    yield Measurement("liveness_passive", "liveness", "pictures, passive", passive)
+    trials = ("--trials", "1" if inputs.quick else "20")
+    active = ("python", "benchmarks/liveness/active.py", str(pack), str(inputs.film), *trials)
+    yield Measurement("liveness_active", "liveness", "sessions, active", active)
 
 
 def _jobs(inputs: Inputs) -> Iterator[Measurement]:

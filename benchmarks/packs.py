@@ -12,6 +12,9 @@ from facerec.engine.runtime.activation_ranges import SUFFIX
 DETECTOR = "scrfd_500m_bnkps.onnx"
 RECOGNIZER = "mobilefacenet_128d.onnx"
 
+LIVENESS = (("minifasnet_v2_2.7_80x80.onnx", 2.7), ("minifasnet_v1se_4.0_80x80.onnx", 4.0))
+"""Networks, and how many times a face's box is grown for each."""
+
 SMALL = Path(__file__).with_name("small_pack.toml")
 
 TRIES = 3
@@ -26,6 +29,20 @@ def small_pack(models: Path, folder: Path) -> Path:
             raise SystemExit(f"{models / name} is not there; with PACK=FOLDER a pack of your own is measured")
         shutil.copyfile(models / name, folder / name)
     shutil.copyfile(SMALL, folder / "pack.toml")
+    return folder
+
+
+def liveness_pack(models: Path, small: Path, folder: Path) -> Path | None:
+    """The small pack with MiniFASNet's pair of liveness networks; None where these are not there."""
+    if not all((models / name).is_file() for name, _ in LIVENESS):
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in small.iterdir():
+        shutil.copyfile(file, folder / file.name)
+    with (folder / "pack.toml").open("a") as manifest:
+        for name, scale in LIVENESS:
+            shutil.copyfile(models / name, folder / name)
+            manifest.write(f'\n[[liveness]]\nkind = "minifasnet"\nfile = "{name}"\nscale = {scale}\n')
     return folder
 
 

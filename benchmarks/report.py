@@ -23,8 +23,8 @@ PICTURES = FOLDER.parent / "docs" / "images"
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
 
 `make bench` measures everything anew; `make bench-engine`, `bench-search`, `bench-service`,
-`bench-accuracy`, `bench-people`, `bench-clustering` and `bench-jobs` one part each, and what is not measured
-anew keeps its last figures.
+`bench-accuracy`, `bench-people`, `bench-liveness`, `bench-clustering`, `bench-jobs` and `bench-audit` one
+part each, and what is not measured anew keeps its last figures.
 Contestants take turns in one process (A B A B); figures are medians over the rounds, ratios are medians of
 the ratios of each round. What the figures mean, and where the time goes, is in
 [docs/performance.md](../docs/performance.md).
@@ -61,6 +61,12 @@ what a method runs with, "best for this set" is what it reaches with the one cos
 these very faces. Calibrations come of strangers' pairs of these pictures, never of who is one person. So
 halves of the people are also grouped by calibrations of the strangers among all others (means of ten halves).
 """
+LIVENESS = """Passive: faces of LFW's pictures and the same as filters make them look again from a print or a
+screen; these are imitations, no recordings of attacks. A real face below the threshold counts to BPCER, an
+attack from it on to APCER (ISO/IEC 30107-3). Active: sessions of four movements, whose frames are those of a
+real head of a film, or attacks made of them; confident are those that succeed with a confidence of 50 or
+more.
+"""
 CRASH = """`tests/integration/test_crash.py`: the server is killed (SIGKILL) at twenty random moments of an
 indexing run by four callers. After each restart every acknowledged face is found, none is double, and the
 index equals the database.
@@ -82,6 +88,7 @@ def page(results: Results) -> str:
         f"## Accuracy\n\n{_accuracy(results)}\n{DLIB_NOTE}\n",
         f"## People: known and unknown\n\n{PEOPLE}\n{_people(results)}",
         f"## Who is in an album\n\n{CLUSTERING}\n{_clustering(results)}",
+        f"## Liveness\n\n{LIVENESS}\n{_liveness(results)}",
         f"## Albums by workers\n\n{JOBS}\n{_jobs(results)}",
         f"## Search\n\n{_searches(results)}",
         f"## Start and size\n\n{_starts(results)}",
@@ -273,6 +280,23 @@ def _grouping(row: dict[str, Any]) -> tuple[str, ...]:
     shares = (pairs["precision"], pairs["recall"], pairs["f1"], faces["f1"])
     told = (f"{share:.4f}" for share in shares)
     return (row["method"], row["how"], fixed(row.get("cosine"), 3), *told, f"{row['people']:.0f}")
+
+
+def _liveness(results: Results) -> str:
+    passive, active = [], []
+    for one in _part(results, "liveness"):
+        for kind, own in one["figures"]["kinds"].items():
+            if "sessions" in own:
+                active.append((kind, *(str(own[name]) for name in ("sessions", "succeeded", "confident"))))
+                continue
+            shares = [own[name] if kind != "real" else 1 - own[name] for name in ("live_at_50", "live_at_80")]
+            error = "BPCER" if kind == "real" else "APCER"
+            passive.append(
+                (kind, str(own["faces"]), f"{own['median']:.0f}", error, *(f"{each:.1%}" for each in shares))
+            )
+    scores = table(("Pictures", "Faces", "Median score", "Error", "At 50", "At 80"), passive)
+    sessions = table(("Before the camera", "Sessions", "Succeeded", "Confident"), active)
+    return f"{scores}\n{sessions}"
 
 
 def _jobs(results: Results) -> str:

@@ -2,11 +2,11 @@
 
     python benchmarks/run.py [PART ...] [--only NAME] [--quick] [--large]
 
-Parts: engine, search, service, accuracy, people, clustering, jobs, audit; all without one. A measurement is a
-command of `facerec` or a script of this folder that prints JSON. Its file in `results/` has the figures as
-they were printed, the command, the machine, the versions and the commit; the next run of the same measurement
-writes it anew. What is not run keeps its last file. `report.py` makes the page of results and the pictures
-from the files.
+Parts: engine, search, service, accuracy, people, liveness, clustering, jobs, audit; all without one. A
+measurement is a command of `facerec` or a script of this folder that prints JSON. Its file in `results/` has
+the figures as they were printed, the command, the machine, the versions and the commit; the next run of the
+same measurement writes it anew. What is not run keeps its last file. `report.py` makes the page of results
+and the pictures from the files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from machine import REPOSITORY, commit, machine, versions
 from measurements import PARTS, Inputs, Measurement, measurements
-from packs import large_pack, small_pack
+from packs import large_pack, liveness_pack, small_pack
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 WORK = REPOSITORY / "build" / "bench"
@@ -50,11 +50,14 @@ class Outcome:
 def main() -> None:
     """Measure what the command line asks for; exit code 1 where a measurement failed."""
     chosen = _arguments()
+    small = chosen.pack or small_pack(chosen.models, WORK / "small")
     inputs = Inputs(
         images=chosen.images,
         photos=chosen.photos,
         pairs=chosen.images.parent / "pairs.csv",
-        small=chosen.pack or small_pack(chosen.models, WORK / "small"),
+        small=small,
+        lively=None if chosen.pack else liveness_pack(chosen.models, small, WORK / "lively"),
+        film=chosen.film,
         large=None if chosen.pack else large_pack(chosen.models, WORK / "large", chosen.images),
         quick=chosen.quick,
     )
@@ -101,6 +104,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="also what takes very long: 10 million faces")
     parser.add_argument("--images", type=Path, default=shared / "data/lfw/images", help="small pictures")
     parser.add_argument("--photos", type=Path, default=shared / "data/photos", help="photographs")
+    film = shared / "data/video/short_hamilton_clip.mp4"
+    parser.add_argument("--film", type=Path, default=film, help="film of a head that turns")
     parser.add_argument("--models", type=Path, default=shared / "models", help="folder of networks")
     parser.add_argument("--pack", type=Path, help="a pack in place of SCRFD-500M and MobileFaceNet")
     chosen = parser.parse_args()
