@@ -85,7 +85,7 @@ def _engine(inputs: Inputs) -> Iterator[Measurement]:
         few = ("--images", str(inputs.images), "--limit", "3" if inputs.quick else "40")
         words = (*bench, "--pack", str(inputs.large), *few, *beside)
         yield Measurement("engine_large", part, "small pictures, large networks", words)
-    few = ("--images", str(inputs.images), "--limit", "2" if inputs.quick else "20")
+    few = ("--images", str(inputs.images), "--limit", "2" if inputs.quick else "6")
     dlib = (*bench, "--pack", "dlib", *few, "--rounds", "1" if inputs.quick else "3")
     yield Measurement(
         "engine_dlib", part, "small pictures, the default pack", (*dlib, "--peer", "face_recognition")
@@ -179,10 +179,10 @@ def _clustering(inputs: Inputs) -> Iterator[Measurement]:
 
 def _liveness(inputs: Inputs, pack: Path) -> Iterator[Measurement]:
     spoofs = inputs.film.parent.parent / "spoof"
-    limit = ("--limit", "5" if inputs.quick else "150")
+    limit = ("--limit", "5" if inputs.quick else "60")
     passive = ("python", "benchmarks/liveness/passive.py", str(pack), str(inputs.images), str(spoofs), *limit)
     yield Measurement("liveness_passive", "liveness", "pictures, passive", passive)
-    trials = ("--trials", "1" if inputs.quick else "20")
+    trials = ("--trials", "1" if inputs.quick else "6")
     active = ("python", "benchmarks/liveness/active.py", str(pack), str(inputs.film), *trials)
     yield Measurement("liveness_active", "liveness", "sessions, active", active)
 

@@ -184,7 +184,7 @@ def _movement(frames: dict[int, Pixels], step: Step) -> list[Pixels]:
         direction = 1 if end > HEAD["ahead"] else -1
         there = [frames[number] for number in range(HEAD["ahead"], end + direction, direction)]
     else:
-        there = [_enlarged(ahead, 1 + 0.05 * place) for place in range(9)]
+        there = [_enlarged(ahead, 1 + 0.05 * place) for place in range(12)]
     return [*there, *there[::-1], ahead]
 
 
