@@ -26,9 +26,13 @@ run: $(VENV)/.run ## Start the service on 127.0.0.1:8000 (PORT=..., HOST=...)
 demo: $(VENV)/.demo ## Enrol a portrait, find it again in altered copies, draw the result (FOLDER=... for your own photos)
 	$(BIN)/facerec demo $(FOLDER)
 
+# Many tests wait for real servers, browsers and clusters, and a busy machine can take more time than they wait. So
+# what failed is run once more, alone, and has to pass then; the output tells of both.
+AGAIN = $(BIN)/pytest --last-failed --last-failed-no-failures none --exitfirst
+
 test: check ## Check and test everything (TESTERS=... processes share the tests)
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not alone"
-	$(BIN)/pytest -m alone
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not alone" || $(AGAIN)
+	$(BIN)/pytest -m alone || $(AGAIN)
 
 .PHONY: coverage
 coverage: $(VENV)/.dev ## The same tests, and the lines and branches of the package that none of them reaches (85 % at least)
