@@ -46,7 +46,7 @@ def drive(settings: Settings, address: str | None, *, per_processor: int, stoppi
             )
         ) as pool,
     ):
-        note(f"Jobs are done by actors of a Ray cluster, {pool.capacity} at a time.")
+        note(f"Jobs are done by the actors of a Ray cluster, {of} at a time each.")
         policy = worker_policy(own, MOST_AT_WORK, kinds, of=of)
         Worker(queue, pool.handlers(kinds), policy, capacity=lambda: pool.capacity).run(stopping)
 

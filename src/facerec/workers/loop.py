@@ -101,7 +101,8 @@ class Worker:
         *,
         capacity: Callable[[], int] | None = None,
     ) -> None:
-        """capacity: jobs at work at once, where that changes; `policy.threads` at most."""
+        """capacity: jobs at work at once, where that changes; `policy.threads` at most. While it is 0 nothing
+        is leased."""
         self._queue = queue
         self._handlers = handlers
         self._policy = policy
@@ -149,11 +150,15 @@ class Worker:
                 _log.info("the worker works: %s, %d held", self.tally, len(self._held))
 
     def _lease(self) -> list[Job]:
-        """Jobs to begin; none while enough are held, or the queue had none a moment ago."""
-        if len(self._held) > self._capacity() or time.monotonic() < self._asks_at:
+        """Jobs to begin; none while enough are held, or there were none, or nobody to do them, just now."""
+        capacity = self._capacity()
+        if len(self._held) > capacity or time.monotonic() < self._asks_at:
+            return []
+        if not capacity:
+            self._asks_at = time.monotonic() + IDLE_SECONDS
             return []
         long_kinds = self._policy.long_kinds
-        room = max(round(self._capacity() * self._policy.long_share), 1)
+        room = max(round(capacity * self._policy.long_share), 1)
         room -= sum(held.job.kind in long_kinds for held in self._held)
         kinds = self._handlers.keys() if room > 0 else self._handlers.keys() - long_kinds
         try:
@@ -227,7 +232,7 @@ class Worker:
         job = held.job
         fate, reason = judge(error, job.attempt, self._policy.attempts)
         known = isinstance(error, FacerecError | HandlerFailed)
-        if not known and fate is not Fate.RELEASE:
+        if not known and fate not in (Fate.RELEASE, Fate.LEFT):
             _log.error("a job %s was not done (attempt %d)", job.kind, job.attempt, exc_info=error)
         elif reason:
             _log.warning("a job %s was not done (attempt %d): %s", job.kind, job.attempt, reason)

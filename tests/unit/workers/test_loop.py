@@ -22,7 +22,7 @@ from facerec.jobs.base import Job, NewJob
 from facerec.jobs.embedded import EmbeddedJobs
 from facerec.metastore import open_at
 from facerec.workers import handling, loop
-from facerec.workers.handling import Fate, Handler, JobControl
+from facerec.workers.handling import Fate, Handler, JobControl, Lost
 from facerec.workers.loop import Worker, WorkerPolicy, WorkerThread
 
 KIND = "task"
@@ -247,6 +247,42 @@ def test_a_worker_that_stops_finishes_what_is_begun_and_gives_back_the_rest(queu
     jobs = queue.lease([KIND], 20, seconds=60)
     assert sorted(number_of(job) for job in jobs) == [0, *range(2, 10)]
     assert {job.attempt for job in jobs} == {1}
+
+
+def test_while_there_is_nobody_to_do_jobs_none_is_leased(queue: EmbeddedJobs) -> None:
+    put(queue, *range(6))
+    there = threading.Event()
+    looks = threading.Semaphore(0)
+    attempts: list[int] = []
+
+    def capacity() -> int:
+        looks.release()
+        return 2 if there.is_set() else 0
+
+    handlers = {KIND: lambda job, _: attempts.append(job.attempt)}
+    worker = Worker(queue, handlers, WorkerPolicy(threads=2, batch=4), capacity=capacity)
+    with contextlib.closing(WorkerThread(worker)):
+        for _ in range(5):
+            assert looks.acquire(timeout=20)
+        assert queue.counts()[KIND].leased == 0
+        there.set()
+        eventually(lambda: open_jobs_of(queue) == 0)
+    assert attempts == [1] * 6
+
+
+def test_a_job_that_is_anothers_by_now_is_left_until_its_lease_ends(queue: EmbeddedJobs) -> None:
+    put(queue, 1)
+    attempts: list[int] = []
+
+    def handle(job: Job, _control: JobControl) -> None:
+        attempts.append(job.attempt)
+        if job.attempt == 1:
+            raise Lost
+
+    with working(queue, handle, lease_seconds=0.3) as worker:
+        eventually(lambda: open_jobs_of(queue) == 0)
+    assert attempts == [1, 2]
+    assert worker.tally.fates == {Fate.LEFT: 1, Fate.DONE: 1}
 
 
 class AwayNowAndThen(EmbeddedJobs):
