@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import httpx
 
 from facerec.engine.fake import FakeFace, Motion, draw
+from facerec.services.liveness.sessions import LivenessSessions
 
 Frame = Callable[[float, float, float], bytes]
 """An encoded frame of a face by its yaw and pitch in degrees, and how much larger it is than at first."""
 
-SHARES = (0.0, 0.4, 0.5, 1.25, 1.3, 0.7, 0.0)
-"""How much of a movement the frames of it show."""
+SHARES = (0.0, 0.4, 0.5, 1.25, 1.3, 0.8, 0.0)
+"""How much of a movement the frames of it show. On the way back a turned head does not look ahead yet: a step
+that began there would be measured from there."""
 
 MOVEMENTS = {
     "TURN_LEFT": (22.0, 0.0, 1.0),
@@ -33,6 +36,17 @@ OPPOSITE = {
     "COME_CLOSER": "TURN_LEFT",
 }
 """A movement that is another one than the asked one."""
+
+
+def still() -> Callable[[], float]:
+    """A clock that stands still: how long a busy machine takes for a frame makes no difference by it."""
+    now = time.time()
+    return lambda: now
+
+
+def without_haste(liveness: LivenessSessions) -> None:
+    """Give sessions a clock that stands still."""
+    liveness.clock = still()
 
 
 def drawn(person: str | FakeFace, *, flat: bool = False) -> Frame:
@@ -56,10 +70,10 @@ class Actor:
     sent: int = 0
 
     def send(self, data: bytes) -> Mapping[str, Any]:
-        """Send a frame; what was answered."""
-        response = self.client.post(
-            f"/api/v1/liveness/sessions/{self.session_id}/frames", files={"image": ("frame", data)}
-        )
+        """Send a frame, again where it came too soon after the others; what was answered."""
+        path, files = f"/api/v1/liveness/sessions/{self.session_id}/frames", {"image": ("frame", data)}
+        while (response := self.client.post(path, files=files)).status_code == 429:
+            time.sleep(float(response.headers["Retry-After"]))
         assert response.status_code == 200, response.text
         self.sent += 1
         self.answer = response.json()

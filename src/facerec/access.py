@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 _COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}\*?|\*")
@@ -35,6 +35,15 @@ class KeyKind(StrEnum):
     """It signs requests, as AWS clients do (SigV4)."""
     API = "api"
     """It is sent in the header X-API-Key."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """With what the service itself asks AWS. Without any, boto3 looks where it always does."""
+
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

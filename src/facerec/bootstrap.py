@@ -471,7 +471,11 @@ def _video_work(
 
 def open_telling(settings: Settings, database: Database) -> Background:
     """What tells the ends of videos and albums, until it is closed: several processes may."""
-    topics = SnsTopics(region=settings.aws_region, endpoint_url=settings.sns_endpoint_url)
+    topics = SnsTopics(
+        region=settings.aws_region,
+        endpoint_url=settings.sns_endpoint_url,
+        credentials=settings.aws_credentials,
+    )
     webhook = None
     if settings.webhook_url is not None:
         secret = settings.webhook_secret

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from facerec.access import RateLimit, Scope, parse_rate
+from facerec.access import AwsCredentials, RateLimit, Scope, parse_rate
 from facerec.domain import FOREVER, LivenessPolicy, Review, similarity_of
 from facerec.errors import ConfigurationError
 
@@ -235,7 +235,8 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         validation_alias="MIN_FACE_CONFIDENCE",
-        description="Confidence (0 to 1) under which a detection is no face; default: the pack's own.",
+        description="Confidence (0 to 1) under which a detection is no face, on the detector's own scale: "
+        "SCRFD gives clear faces 0.7 to 0.9; default: the pack's own.",
     )
     max_faces_per_image: int = Field(
         100,
@@ -291,7 +292,7 @@ class Settings(BaseSettings):
     qdrant_url: str | None = Field(
         None,
         validation_alias="QDRANT_URL",
-        description="Address of Qdrant, http://HOST:6333 or of Qdrant Cloud.",
+        description="Address of Qdrant, http://HOST:6333 or of Qdrant Cloud; asked with VECTOR_STORE=qdrant.",
     )
     qdrant_api_key: str | None = Field(
         None, repr=False, validation_alias="QDRANT_API_KEY", description="API key of Qdrant, if it wants one."
@@ -336,7 +337,10 @@ class Settings(BaseSettings):
         "the codes find; read when a collection is made there.",
     )
     pinecone_api_key: str | None = Field(
-        None, repr=False, validation_alias="PINECONE_API_KEY", description="API key of Pinecone."
+        None,
+        repr=False,
+        validation_alias="PINECONE_API_KEY",
+        description="API key of Pinecone; asked with VECTOR_STORE=pinecone.",
     )
     pinecone_index_name: str = Field(
         "facerec",
@@ -349,7 +353,7 @@ class Settings(BaseSettings):
         pattern=r"^(aws|gcp|azure)-[a-z0-9-]+$",
         validation_alias="PINECONE_ENVIRONMENT",
         description="Cloud and region in which a missing index is made, serverless: aws-us-east-1, "
-        "gcp-us-central1, azure-eastus2.",
+        "gcp-us-central1, azure-eastus2. gcp-starter, which Pinecone has ended, is read as aws-us-east-1.",
     )
     pinecone_host: str | None = Field(
         None,
@@ -570,7 +574,7 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("FACEREC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
-        description="S3 endpoint for Image.S3Object (MinIO, moto); default: AWS, by boto3's own credentials.",
+        description="S3 endpoint for Image.S3Object (MinIO, moto); default: AWS.",
     )
 
     # --- jobs
@@ -620,7 +624,7 @@ class Settings(BaseSettings):
     sqs_endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("FACEREC_SQS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"),
-        description="SQS endpoint (an emulator, a private one); default: AWS, by boto3's own credentials.",
+        description="SQS endpoint (an emulator, a private one); default: AWS.",
     )
     sqs_wait_seconds: int = Field(
         1,
@@ -707,8 +711,7 @@ class Settings(BaseSettings):
     sns_endpoint_url: str | None = Field(
         None,
         validation_alias=AliasChoices("FACEREC_SNS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SNS"),
-        description="SNS endpoint for a video's NotificationChannel; default: AWS, by boto3's own "
-        "credentials.",
+        description="SNS endpoint for a video's NotificationChannel; default: AWS.",
     )
     webhook_url: str | None = Field(
         None,
@@ -726,6 +729,20 @@ class Settings(BaseSettings):
     # --- the AWS door
     aws_region: str = Field(
         "us-east-1", validation_alias="AWS_REGION", description="Region in ARNs and of S3."
+    )
+    aws_access_key_id: str | None = Field(
+        None,
+        validation_alias="AWS_ACCESS_KEY_ID",
+        description="Access key with which the service itself asks S3, SQS and SNS; clients of the service "
+        "use keys of `facerec keys`. Default: what boto3 finds (a profile, the role of the machine).",
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, validation_alias="AWS_SECRET_ACCESS_KEY", description="Secret of AWS_ACCESS_KEY_ID."
+    )
+    aws_session_token: SecretStr | None = Field(
+        None,
+        validation_alias="AWS_SESSION_TOKEN",
+        description="Token of AWS_ACCESS_KEY_ID, where it is a temporary one.",
     )
     account_id: str = Field(
         "000000000000",
@@ -791,6 +808,12 @@ class Settings(BaseSettings):
             parse_duration(value)
         return value
 
+    @field_validator("pinecone_environment", mode="before")
+    @classmethod
+    def _region_of_starters(cls, value: object) -> object:
+        """Read the environment of Pinecone's former free indexes as the region where such are made now."""
+        return "aws-us-east-1" if value == "gcp-starter" else value
+
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _origins(cls, value: object) -> object:
@@ -823,6 +846,25 @@ class Settings(BaseSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("FACEREC_TLS_CERT and FACEREC_TLS_KEY go together")
         return self
+
+    @model_validator(mode="after")
+    def _aws_keys(self) -> Self:
+        """Refuse one half of AWS credentials."""
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
+        return self
+
+    @property
+    def aws_credentials(self) -> AwsCredentials:
+        """With what the service itself asks AWS."""
+        secret, token = self.aws_secret_access_key, self.aws_session_token
+        if self.aws_access_key_id is None or secret is None:
+            return AwsCredentials()
+        return AwsCredentials(
+            self.aws_access_key_id,
+            secret.get_secret_value(),
+            None if token is None else token.get_secret_value(),
+        )
 
     @property
     def rate(self) -> RateLimit | None:

@@ -47,6 +47,61 @@ def test_a_setting_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, name:
         read_settings()
 
 
+NAMES = {
+    "API_KEY": ("api_key", "0123456789abcdef"),
+    "MODEL_PATH": ("model_path", "models/buffalo_l"),
+    "LOG_LEVEL": ("log_level", "WARNING"),
+    "ENVIRONMENT": ("environment", "production"),
+    "MAX_IMAGE_PIXELS": ("max_image_pixels", "1920x1080"),
+    "MAX_FACES_PER_IMAGE": ("max_faces_per_image", "20"),
+    "MIN_FACE_CONFIDENCE": ("min_face_confidence", "0.9"),
+    "SIMILARITY_THRESHOLD": ("similarity_threshold", "0.8"),
+    "MAX_IMAGES_PER_REGISTRATION": ("max_images_per_registration", "5"),
+    "ALLOWED_ORIGINS": ("allowed_origins", "http://localhost:3000"),
+    "DATABASE_URL": ("database_url", "postgresql://me@here/faces"),
+    "REDIS_URL": ("redis_url", "redis://localhost:6379/0"),
+    "QDRANT_URL": ("qdrant_url", "http://localhost:6333"),
+    "QDRANT_COLLECTION_NAME": ("qdrant_collection_name", "faces"),
+    "PINECONE_API_KEY": ("pinecone_api_key", "key"),
+    "PINECONE_INDEX_NAME": ("pinecone_index_name", "face-recognition"),
+    "PINECONE_ENVIRONMENT": ("pinecone_environment", "gcp-starter"),
+    "AWS_ACCESS_KEY_ID": ("aws_access_key_id", "AKIDEXAMPLE"),
+    "AWS_SECRET_ACCESS_KEY": ("aws_secret_access_key", "secret"),
+    "AWS_REGION": ("aws_region", "eu-west-1"),
+    "AWS_S3_BUCKET": ("s3_bucket", "photos"),
+    "AWS_S3_BUCKET_REGION": ("s3_region", "eu-west-1"),
+    "SQS_QUEUE_NAME": ("sqs_queue_name", "faces"),
+    "SQS_BATCH_SIZE": ("job_batch", "7"),
+}
+"""Settings by the names that services like this one give them: their fields, and a value that differs."""
+
+
+def test_a_file_of_settings_is_read_by_their_usual_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, (_, value) in NAMES.items()))
+    settings = read_settings()
+    for name, (field, value) in NAMES.items():
+        found = getattr(settings, field)
+        assert found is not None, name
+        default = type(settings).model_fields[field].default
+        # Pinecone's former free environment is the region in which such indexes are made now.
+        assert found != default or value == "gcp-starter", name
+    assert settings.similarity_threshold == 80
+    assert settings.max_image_pixels == 1920 * 1080
+    assert settings.pinecone_environment == "aws-us-east-1"
+
+
+def test_half_of_the_credentials_for_aws_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="AWS_SECRET_ACCESS_KEY go together"):
+        read_settings()
+
+
 def test_the_bucket_and_its_region_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_S3_BUCKET", "photos")
     monkeypatch.setenv("AWS_S3_BUCKET_REGION", "eu-west-1")

@@ -309,6 +309,9 @@ def test_browsers_let_only_the_pages_of_the_settings_call(server: Running, tmp_p
         before = httpx.options(f"{service.url}/verify", headers={**good, **asked})
         assert before.status_code == 200
         assert before.headers["access-control-allow-origin"] == "https://gate.example"
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            asked_so = {**good, "Access-Control-Request-Method": method}
+            assert httpx.options(f"{service.url}/persons", headers=asked_so).status_code == 200
         after = httpx.get(f"{service.url}/persons", headers=good)
         assert after.headers["access-control-allow-origin"] == "https://gate.example"
         assert "access-control-allow-credentials" not in after.headers

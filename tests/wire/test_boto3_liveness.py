@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 from wire_server import Running, running
 
-from acting import OPPOSITE, Actor, drawn
+from acting import OPPOSITE, Actor, drawn, without_haste
 from facerec.engine.fake import FakeEngine, FakeFace
 from redis_server import RedisServer
 
@@ -39,6 +39,7 @@ def server(
             s3_endpoint_url=s3_url,
             liveness_buckets=(BUCKET,),
         ) as opened:
+            without_haste(opened.service.liveness)
             yield opened
 
 
@@ -91,7 +92,6 @@ def test_another_movement_twice_fails(server: Running, http: httpx.Client) -> No
     actor.send(actor.frame(2, 0, 1))
     while actor.answer["status"] == "IN_PROGRESS":
         actor.move(OPPOSITE[actor.answer["asked"]["step"]])
-        assert actor.sent < 40
     assert actor.answer["remark"] == "TOO_MANY_MISTAKES"
     found = results(server, session_id)
     assert (found["Status"], found["Confidence"]) == ("FAILED", 0)

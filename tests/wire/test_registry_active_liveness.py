@@ -11,7 +11,7 @@ import httpx
 import pytest
 from wire_server import running
 
-from acting import Actor, drawn
+from acting import Actor, drawn, without_haste
 from facerec.bootstrap import open_service
 from facerec.config import read_settings
 from facerec.domain import LivenessPolicy
@@ -26,6 +26,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         running(folder, liveness=LivenessPolicy.ACTIVE, liveness_steps=2) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
+        without_haste(server.service.liveness)
         yield client
 
 

@@ -102,7 +102,7 @@ def create_app(service: Service, *, worker: int = 1, draining: Draining | None =
         answering = CORSMiddleware(
             dispatch,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=["Retry-After", "x-amzn-RequestId", "X-Correlation-ID"],
         )

@@ -83,6 +83,7 @@ def open_sources(settings: Settings) -> tuple[ImageLoader, S3Objects]:
     s3 = S3Source(
         region=settings.s3_region or settings.aws_region,
         endpoint_url=settings.s3_endpoint_url,
+        credentials=settings.aws_credentials,
         max_bytes=settings.max_s3_image_bytes,
         connections=settings.threads * 2,
     )

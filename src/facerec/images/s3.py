@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from facerec.access import AwsCredentials
 from facerec.domain import S3Image
 from facerec.errors import ImageTooLarge, InvalidS3Object, S3Unavailable
 
@@ -36,15 +37,22 @@ class S3Object:
 
 
 class S3Source:
-    """Reads objects with boto3's own credentials (environment, profile, instance role). Thread-safe."""
+    """Reads objects. Thread-safe."""
 
     def __init__(
-        self, *, region: str, endpoint_url: str | None, max_bytes: int, connections: int = 10
+        self,
+        *,
+        region: str,
+        endpoint_url: str | None,
+        credentials: AwsCredentials,
+        max_bytes: int,
+        connections: int = 10,
     ) -> None:
         """`max_bytes` bounds an object; `endpoint_url` None means AWS; at most `connections` stay open."""
         self.max_bytes = max_bytes
         self._region = region
         self._endpoint_url = endpoint_url
+        self._credentials = credentials
         self._connections = connections
         self._opened: S3Client | None = None
         self._lock = threading.Lock()
@@ -123,6 +131,9 @@ class S3Source:
 
                 self._opened = boto3.session.Session().client(
                     "s3",
+                    aws_access_key_id=self._credentials.access_key_id,
+                    aws_secret_access_key=self._credentials.secret_access_key,
+                    aws_session_token=self._credentials.session_token,
                     region_name=self._region,
                     endpoint_url=self._endpoint_url,
                     config=Config(

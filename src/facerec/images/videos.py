@@ -78,6 +78,7 @@ def open_video_source(settings: Settings) -> VideoSource:
         s3=S3Source(
             region=settings.s3_region or settings.aws_region,
             endpoint_url=settings.s3_endpoint_url,
+            credentials=settings.aws_credentials,
             max_bytes=settings.max_video_bytes,
         ),
         urls=UrlSource(

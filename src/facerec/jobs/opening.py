@@ -21,6 +21,9 @@ def open_jobs(settings: Settings, database: Database, new_object_job: NewObjectJ
     if settings.sqs_queue_name is None:
         return EmbeddedJobs(database)
     queues = SqsQueues(
-        settings.sqs_queue_name, region=settings.aws_region, endpoint_url=settings.sqs_endpoint_url
+        settings.sqs_queue_name,
+        region=settings.aws_region,
+        endpoint_url=settings.sqs_endpoint_url,
+        credentials=settings.aws_credentials,
     )
     return SqsJobs(queues, JobKeys(database), new_object_job, wait_seconds=settings.sqs_wait_seconds)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from facerec.access import AwsCredentials
 from facerec.errors import ConfigurationError, JobQueueUnavailable
 
 if TYPE_CHECKING:
@@ -47,7 +48,15 @@ _log = logging.getLogger(__name__)
 class SqsQueues:
     """The queues of one name. Thread-safe. All methods raise JobQueueUnavailable."""
 
-    def __init__(self, name: str, *, region: str, endpoint_url: str | None, connections: int = 10) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        region: str,
+        endpoint_url: str | None,
+        credentials: AwsCredentials,
+        connections: int = 10,
+    ) -> None:
         """name: of the queue of fresh jobs. Nothing is asked before the first use.
 
         Raises ConfigurationError for a name that cannot be one.
@@ -59,6 +68,7 @@ class SqsQueues:
         self._name = name
         self._region = region
         self._endpoint_url = endpoint_url
+        self._credentials = credentials
         self._connections = connections
         self._opened: SQSClient | None = None
         self._urls: dict[str, str] = {}
@@ -176,6 +186,9 @@ class SqsQueues:
 
                 self._opened = boto3.session.Session().client(
                     "sqs",
+                    aws_access_key_id=self._credentials.access_key_id,
+                    aws_secret_access_key=self._credentials.secret_access_key,
+                    aws_session_token=self._credentials.session_token,
                     region_name=self._region,
                     endpoint_url=self._endpoint_url,
                     config=Config(

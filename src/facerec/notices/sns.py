@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from facerec.access import AwsCredentials
 from facerec.errors import NoticeFailed
 
 if TYPE_CHECKING:
@@ -16,12 +17,13 @@ TIMEOUT_SECONDS = 10
 
 
 class SnsTopics:
-    """Publishes with boto3's own credentials (environment, profile, instance role). Thread-safe."""
+    """Publishes. Thread-safe."""
 
-    def __init__(self, *, region: str, endpoint_url: str | None) -> None:
+    def __init__(self, *, region: str, endpoint_url: str | None, credentials: AwsCredentials) -> None:
         """`endpoint_url` None means AWS."""
         self._region = region
         self._endpoint_url = endpoint_url
+        self._credentials = credentials
         self._opened: SNSClient | None = None
         self._lock = threading.Lock()
 
@@ -41,6 +43,9 @@ class SnsTopics:
 
                 self._opened = boto3.session.Session().client(
                     "sns",
+                    aws_access_key_id=self._credentials.access_key_id,
+                    aws_secret_access_key=self._credentials.secret_access_key,
+                    aws_session_token=self._credentials.session_token,
                     region_name=self._region,
                     endpoint_url=self._endpoint_url,
                     config=Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS),

@@ -145,12 +145,29 @@ def test_a_server_that_is_not_there() -> None:
         loader.load(S3Image(BUCKET, "a.jpg"))
 
 
-def test_without_credentials(loader: ImageLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials where boto3 looks for some."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+
+
+def test_credentials_of_the_settings_file(
+    s3: S3Client, s3_url: str, nowhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a.jpg", Body=b"bytes")
+    (tmp_path / ".env").write_text("AWS_ACCESS_KEY_ID=testing\nAWS_SECRET_ACCESS_KEY=the secret\n")
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings(s3_endpoint_url=s3_url)
+    assert open_loader(settings).load(S3Image(BUCKET, "a.jpg")) == b"bytes"
+    assert "the secret" not in repr((settings, settings.aws_credentials))
+
+
+def test_without_credentials(s3_url: str, nowhere: None) -> None:
+    loader = open_loader(read_settings(s3_endpoint_url=s3_url))
     with pytest.raises(InvalidS3Object, match=AWS_MESSAGE):
         loader.load(S3Image(BUCKET, "a.jpg"))
 
