@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from facerec.db import Database
 from facerec.db.numbers import is_among, number_list
+from facerec.db.prepared import Prepared
+from facerec.db.sealed import SealedBytes
 from facerec.db.sqlite import CACHE_KIB, SWEEP_CACHE_KIB
 from facerec.errors import StorageError
 
@@ -109,6 +111,7 @@ def test_a_file_that_may_not_grow_is_a_storage_error_and_leaves_nothing(tmp_path
 import resource, signal, sqlalchemy as sa
 from facerec.db import Database
 from facerec.db.numbers import is_among, number_list
+from facerec.db.prepared import Prepared
 from facerec.errors import StorageError
 database = Database("sqlite:///{tmp_path / "small.db"}")
 with database.write() as connection:
@@ -275,3 +278,32 @@ def test_numbers_are_found_by_a_list_that_is_one_parameter(database: Database, w
             {"wanted": number_list([*wanted, 2**40])},
         ).all()
     assert sorted(found) == sorted({*{1, 2, 3}.intersection(wanted), 2**40})
+
+
+def test_a_prepared_statement_gives_the_drivers_rows_in_its_transaction(database: Database) -> None:
+    of_name = Prepared(
+        sa.select(TABLE.c.bulk, sa.literal(7)).where(
+            TABLE.c.name == sa.bindparam("wanted"), TABLE.c.name != "b"
+        )
+    )
+    with database.write() as connection:
+        connection.execute(TABLE.insert(), [{"name": name, "bulk": name.encode()} for name in "ab"])
+        assert of_name.rows(connection, {"wanted": "a"}) == [(b"a", 7)]
+        assert of_name.rows(connection, {"wanted": "b"}) == []
+        with pytest.raises(KeyError):
+            of_name.rows(connection, {})
+    with database.read() as connection:
+        assert of_name.rows(connection, {"wanted": "a"}) == [(b"a", 7)]
+
+
+def test_a_prepared_statement_that_fails_is_a_storage_error(database: Database) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("DROP TABLE things")
+    with pytest.raises(StorageError, match="read"), database.read() as connection:
+        Prepared(sa.select(TABLE.c.name)).rows(connection, {})
+
+
+def test_what_only_sqlalchemy_can_read_is_not_prepared() -> None:
+    sealed = sa.Table("sealed", sa.MetaData(), sa.Column("codes", SealedBytes))
+    with pytest.raises(TypeError):
+        Prepared(sa.select(sealed.c.codes))

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from facerec.db import Connection, Database
 from facerec.db.numbers import is_among, number_list
+from facerec.db.prepared import Prepared
 from facerec.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, StorageError
 from postgres_server import PASSWORD, PostgresServer
 
@@ -338,3 +339,15 @@ def test_numbers_are_found_by_a_list_that_is_one_parameter(database: Database, w
         query = sa.select(TABLE.c.count).where(is_among(TABLE.c.count, "wanted"))
         found = connection.scalars(query, {"wanted": number_list(wanted)}).all()
     assert sorted(found) == sorted({1, 2, 3}.intersection(wanted))
+
+
+def test_a_prepared_statement_gives_the_drivers_rows(database: Database) -> None:
+    of_names = Prepared(
+        sa.select(TABLE.c.name, TABLE.c.count, sa.literal("50 %"))
+        .where(is_among(TABLE.c.count, "counts"), TABLE.c.name != sa.bindparam("other"))
+        .with_for_update()
+    )
+    with database.write() as connection:
+        connection.execute(TABLE.insert(), [{"name": str(n), "count": n} for n in (1, 2, 3)])
+        rows = of_names.rows(connection, {"counts": number_list([2, 3, 4]), "other": "3"})
+    assert rows == [("2", 2, "50 %")]

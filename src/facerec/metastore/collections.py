@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from facerec.db.prepared import Prepared
 from facerec.domain import HIDDEN, Collection, CollectionKey, EmbeddingContract
 from facerec.errors import AlreadyExists, InvalidParameter, NotFound
 from facerec.metastore.tables import (
@@ -19,10 +21,25 @@ from facerec.metastore.tables import (
     users,
 )
 
+_SELECT = sa.select(
+    collections.c.key,
+    collections.c.name,
+    collections.c.contract_id,
+    collections.c.model_version,
+    collections.c.dimension,
+    collections.c.created_at,
+    collections.c.face_count,
+    collections.c.user_count,
+    collections.c.change_number,
+    collections.c.twin_key,
+    collections.c.face_ttl,
+)
+
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
-_BY_NAME = sa.select(collections).where(collections.c.name == sa.bindparam("wanted"))
-_BY_KEY = sa.select(collections).where(collections.c.key == sa.bindparam("wanted"))
-_BY_NAME_LOCKED = _BY_NAME.with_for_update()
+_NAMED = _SELECT.where(collections.c.name == sa.bindparam("wanted"))
+_BY_NAME = Prepared(_NAMED)
+_BY_NAME_LOCKED = Prepared(_NAMED.with_for_update())
+_BY_KEY = Prepared(_SELECT.where(collections.c.key == sa.bindparam("wanted")))
 _COUNT = (
     collections.update()
     .where(collections.c.key == sa.bindparam("wanted"))
@@ -64,13 +81,13 @@ def find(connection: sa.Connection, name: str, *, lock: bool = False) -> Collect
     Raises NotFound.
     """
     query = _BY_NAME_LOCKED if lock else _BY_NAME
-    row = connection.execute(query, {"wanted": name}).one_or_none()
-    if row is None and lock:
+    rows = query.rows(connection, {"wanted": name})
+    if not rows and lock:
         # The row waited for may have given its name to its twin meanwhile: a new statement sees that one.
-        row = connection.execute(query, {"wanted": name}).one_or_none()
-    if row is None or name.startswith(HIDDEN):
+        rows = query.rows(connection, {"wanted": name})
+    if not rows or name.startswith(HIDDEN):
         raise NotFound(f"The collection id: {name} does not exist")
-    return _collection(row)
+    return _collection(rows[0])
 
 
 def look_up(connection: sa.Connection, name: str, *, lock: bool = False) -> Collection | None:
@@ -85,16 +102,15 @@ def twin_of(connection: sa.Connection, collection: Collection) -> Collection | N
     """The collection with the same faces in another model's embeddings; None where there is none."""
     if collection.twin is None:
         return None
-    row = connection.execute(_BY_KEY, {"wanted": collection.twin}).one_or_none()
-    return None if row is None or row.name is None else _collection(row)
+    return _by_key(connection, collection.twin)
 
 
 def find_by_key(connection: sa.Connection, key: CollectionKey) -> Collection:
     """The collection of that key, whatever it is called. Raises NotFound."""
-    row = connection.execute(_BY_KEY, {"wanted": key}).one_or_none()
-    if row is None or row.name is None:
+    found = _by_key(connection, key)
+    if found is None:
         raise NotFound("The collection has been deleted.")
-    return _collection(row)
+    return found
 
 
 def pack_of(connection: sa.Connection, key: CollectionKey) -> str:
@@ -105,8 +121,7 @@ def pack_of(connection: sa.Connection, key: CollectionKey) -> str:
 def list_after(connection: sa.Connection, after: int, limit: int) -> list[Collection]:
     """Up to `limit` collections with a key greater than `after`, oldest first."""
     query = (
-        sa.select(collections)
-        .where(
+        _SELECT.where(
             collections.c.key > after,
             collections.c.name.is_not(None),
             collections.c.name.not_like(f"{HIDDEN}%"),
@@ -139,7 +154,7 @@ def awaiting_removal(connection: sa.Connection) -> list[CollectionKey]:
 
 def every(connection: sa.Connection) -> list[Collection]:
     """All collections, the hidden twins among them, oldest first."""
-    query = sa.select(collections).where(collections.c.name.is_not(None)).order_by(collections.c.key)
+    query = _SELECT.where(collections.c.name.is_not(None)).order_by(collections.c.key)
     return [_collection(row) for row in connection.execute(query)]
 
 
@@ -172,17 +187,26 @@ def remove_some(connection: sa.Connection, key: CollectionKey, limit: int) -> bo
     return True
 
 
-def _collection(row: sa.Row[Any]) -> Collection:
+def _by_key(connection: sa.Connection, key: CollectionKey) -> Collection | None:
+    """The collection of that key that was not deleted."""
+    found = [_collection(row) for row in _BY_KEY.rows(connection, {"wanted": key})]
+    return found[0] if found and found[0].name is not None else None
+
+
+def _collection(row: Sequence[Any]) -> Collection:
+    """The collection of a row of `_SELECT`."""
+    key, name, contract_id, model_version, dimension, created_at, *counts, twin, face_ttl = row
+    face_count, user_count, change_number = counts
     return Collection(
-        key=CollectionKey(row.key),
-        name=row.name,
-        contract_id=row.contract_id,
-        model_version=row.model_version,
-        dimension=row.dimension,
-        created_at=row.created_at,
-        face_count=row.face_count,
-        user_count=row.user_count,
-        change_number=row.change_number,
-        twin=None if row.twin_key is None else CollectionKey(row.twin_key),
-        face_ttl=row.face_ttl,
+        key=CollectionKey(key),
+        name=name,
+        contract_id=contract_id,
+        model_version=model_version,
+        dimension=dimension,
+        created_at=created_at,
+        face_count=face_count,
+        user_count=user_count,
+        change_number=change_number,
+        twin=None if twin is None else CollectionKey(twin),
+        face_ttl=face_ttl,
     )

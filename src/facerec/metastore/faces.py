@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from facerec.db.numbers import is_among, number_list
+from facerec.db.prepared import Prepared
 from facerec.domain import BoundingBox, Collection, CollectionKey, EntityKind, Face, NewFace, RowKey
 from facerec.metastore import album_people, changes, collections
 from facerec.metastore.expiry import IS_PRESENT, STORED, Present
@@ -42,10 +43,12 @@ _TAKEN = sa.select(faces.c.face_id).where(
 )
 # The keys as one parameter: to write a statement with a place for each takes longer than to run it. Not by
 # the index of the collection (hence + 0): for several keys SQLite would read all of the collection.
-_OF_KEYS = _SELECT.where(
-    is_among(faces.c.key, "keys"),
-    faces.c.collection_key + 0 == sa.bindparam("collection"),
-    IS_PRESENT,
+_OF_KEYS = Prepared(
+    _SELECT.where(
+        is_among(faces.c.key, "keys"),
+        faces.c.collection_key + 0 == sa.bindparam("collection"),
+        IS_PRESENT,
+    )
 )
 # Not in order: to have it without sorting SQLite would read all of the collection.
 _OF_IMAGE = _SELECT.where(
@@ -123,8 +126,8 @@ def of_keys(
     if not keys:
         return {}
     values = {"collection": collection.key, "keys": number_list(keys), **present.parameters}
-    found = connection.execute(_OF_KEYS, values)
-    return {face.key: face for _, face in _numbered(found, collection)}
+    rows = _OF_KEYS.rows(connection, values)
+    return {face.key: face for _, face in _faces(rows, collection)}
 
 
 def of_image(
@@ -294,9 +297,14 @@ def _binary(face_ids: Iterable[str]) -> list[bytes]:
 
 def _numbered(rows: sa.CursorResult[*tuple[Any, ...]], collection: Collection) -> list[tuple[int, Face]]:
     """The faces of rows of `_SELECT`, each with its change number."""
-    numbered = []
     # All at once: the driver's rows one by one cost more than what is made of them.
-    for row in rows.all():
+    return _faces(rows.all(), collection)
+
+
+def _faces(rows: Iterable[Sequence[Any]], collection: Collection) -> list[tuple[int, Face]]:
+    """As `_numbered` has it."""
+    numbered = []
+    for row in rows:
         key, number, face_id, image_id, external_image_id, box, confidence, user_id, *rest = row
         source, stored_at, expires_at, quality = rest
         left, top, width, height = _BOX.unpack(box)
