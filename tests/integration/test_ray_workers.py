@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,28 +22,62 @@ from job_workers import (
     open_jobs,
     workers,
 )
+from video_workers import (
+    check_a_detection,
+    check_a_search_whose_workers_are_killed,
+    service_without_workers,
+)
+from wire_server import REGION, Running
 
 from facerec.bootstrap import open_queue
-from facerec.config import Settings, read_settings
+from facerec.config import Settings
 
 IMAGES = 40
 PATIENCE_SECONDS = 400.0
 
 
-@pytest.fixture
-def own(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    settings = {
+@dataclass(frozen=True)
+class Cluster:
+    """`facerec worker --ray` over a data folder."""
+
+    process: subprocess.Popen[bytes]
+    settings: Settings
+    log: Path
+
+    @property
+    def actors(self) -> list[int]:
+        """The processes of its actors."""
+        return actors(self.process.pid)
+
+
+@pytest.fixture(scope="module")
+def service(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings_of(s3_url).items():
+            environment.setenv(name, value)
+        with service_without_workers(tmp_path_factory.mktemp("ray") / "data", s3_url) as service:
+            yield service
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_url: str, service: Running) -> Iterator[Cluster]:
+    settings = service.service.settings
+    with workers(settings.data_dir, settings_of(s3_url), "--ray") as process:
+        yield Cluster(process, settings, settings.data_dir.parent / "worker.log")
+
+
+def settings_of(s3_url: str) -> dict[str, str]:
+    return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": REGION,
         "FACEREC_S3_ENDPOINT_URL": s3_url,
         "FACEREC_SPOT_NOTICE": "off",
         "FACEREC_RAY_ACTOR_CPUS": "1",
-        "FACEREC_JOB_LEASE_SECONDS": "3",
+        "FACEREC_JOB_LEASE_SECONDS": "5",
         "RAY_OVERRIDE_RESOURCES": '{"CPU": 2}',
     }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return settings
 
 
 def actors(process_id: int) -> list[int]:
@@ -57,33 +94,35 @@ def actors(process_id: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_the_work_of_actors_that_die_is_done_again_and_the_rest_waits(
-    tmp_path: Path, s3_url: str, own: dict[str, str]
+def test_a_video_of_actors_that_die_is_done_by_others(service: Running, cluster: Cluster) -> None:
+    check_a_search_whose_workers_are_killed(service, lambda: cluster.actors)
+    check_a_detection(service)
+
+
+@pytest.mark.slow
+def test_the_images_of_actors_that_die_are_done_again_and_the_rest_waits(
+    s3_url: str, cluster: Cluster
 ) -> None:
     """All at once: what was at work counts an attempt, and until one is there again nothing is begun."""
-    pytest.importorskip("ray")
-    settings = read_settings(data_dir=tmp_path / "data")
     fill_bucket(s3_url, IMAGES)
-    enqueue(settings, IMAGES)
-    log = tmp_path / "worker.log"
+    enqueue(cluster.settings, IMAGES)
     killed, most = 0, 0
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with workers(tmp_path / "data", own, "--ray") as process:
-        while open_jobs(settings) != 0:
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            if not killed and open_jobs(settings) < IMAGES:
-                for actor in actors(process.pid):
-                    os.kill(actor, signal.SIGKILL)
-                    killed += 1
-            most = max(most, attempts(settings))
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()[-3000:]
+    while open_jobs(cluster.settings) != 0:
+        assert time.monotonic() < deadline, cluster.log.read_text()[-3000:]
+        if not killed and open_jobs(cluster.settings) < IMAGES:
+            for actor in cluster.actors:
+                os.kill(actor, signal.SIGKILL)
+                killed += 1
+        most = max(most, attempts(cluster.settings))
+        time.sleep(0.02)
+    cluster.process.send_signal(signal.SIGTERM)
+    assert cluster.process.wait(60) == 0, cluster.log.read_text()[-3000:]
     assert killed
     assert most <= 2
-    assert ", 0 to be tried again, " in log.read_text()
-    assert faces_by_image(settings) == expected_faces(IMAGES)
-    with open_queue(settings) as queue:
+    assert ", 0 to be tried again, " in cluster.log.read_text()
+    assert faces_by_image(cluster.settings) == expected_faces(IMAGES)
+    with open_queue(cluster.settings) as queue:
         assert queue.list_set_aside() == []
 
 
