@@ -104,7 +104,8 @@ $(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt benc
 	@touch $@
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@echo "Installing facerec and what it needs into $(VENV) (350 MB to download) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python

@@ -15,6 +15,14 @@ PRICED_PROCESSORS = 2
 PRICE_OF_AN_IMAGE = 0.001
 """US dollars that Rekognition asks for an image, the first million of a month."""
 ALBUM = 10_000
+PEERS = {
+    "engine, small pictures, SCRFD-500M + MobileFaceNet": "faces of a small picture, found and embedded",
+    "engine, photographs, the same networks": "the same with photographs of up to 36 megapixels",
+    "engine, small pictures, the default pack": "small pictures with the default pack, dlib's networks",
+    "search, 1 M faces of 512 dimensions, one probe": "one search among a million faces",
+    "DetectFaces, small pictures, 16 clients": "DetectFaces over HTTP, 16 clients",
+}
+"""Rows of the goals that the front page shows, in words for it."""
 MARK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -35,6 +43,31 @@ def _short(results: Results) -> str:
         if row.ratio.endswith("×") and row.peer
     ]
     return table(("Work", "facerec", "Reference", "Times as fast, or as small"), lines)
+
+
+def _peers(results: Results) -> str:
+    """The rows of the front page: the work in plain words, and how many times the peer's speed."""
+    measured = {row.work: row for row in rows(results) if row.ratio}
+    lines = []
+    for work, title in PEERS.items():
+        if row := measured.get(work):
+            peer = re.sub(r", (same run|\d+ requests/s)", "", row.reference)
+            lines.append((title, row.ours, row.peer, peer, f"**{row.ratio}**"))
+    return table(("Work", "facerec", "Peer", "Which", "Times as fast"), lines)
+
+
+def _accuracy(results: Results) -> str:
+    """What each pack reaches on LFW, and who may use it."""
+    lines = []
+    for name, title, free in (
+        ("accuracy_dlib", "`dlib`, the default", "yes"),
+        ("accuracy_auto", "SCRFD-500M + MobileFaceNet", "no"),
+    ):
+        figures = results.figures(name)
+        if "Accuracy" in figures:
+            rates = {row["Far"]: row["Tar"] for row in figures["TarAtFar"]}
+            lines.append((title, f"{figures['Accuracy']:.2%}", f"{rates[0.01]:.1%}", free))
+    return table(("LFW folds 1 and 2, 1200 pairs", "Accuracy", "TAR at FAR 1 %", "Free for every use"), lines)
 
 
 def _stages(results: Results) -> str:
@@ -130,6 +163,8 @@ def _spaces(results: Results) -> Iterator[tuple[str, ...]]:
 
 
 BLOCKS: dict[str, Callable[[Results], str]] = {
+    "peers": _peers,
+    "accuracy": _accuracy,
     "short": _short,
     "stages": _stages,
     "sizing": _sizing,

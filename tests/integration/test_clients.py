@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -115,25 +114,3 @@ def test_signed_with_a_key_of_the_service(
             AssertionError, match=r"UnrecognizedClient|security token included in the request"
         ):
             run_example(command, server, environment=CREDENTIALS)
-
-
-def test_the_default_pack_recognises(shared: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """What a user gets who sets nothing at all."""
-    command = [*command_of("boto3", request), photo(shared, KNOWN), photo(shared, SAME_PERSON)]
-    with serving(tmp_path / "data", model="dlib") as server:
-        assert "found Amber_Tamblyn_0001" in run_example(command, server)
-        assert server.stop() == 0
-
-
-def test_the_lines_of_the_readme_work_as_printed(shared: Path, real_server: Server, tmp_path: Path) -> None:
-    """Only the address is another one here."""
-    readme = (EXAMPLES.parent / "README.md").read_text()
-    lines = readme.split("```python\n")[1].split("```")[0]
-    assert "http://127.0.0.1:8000" in lines
-    shutil.copy(photo(shared, KNOWN), tmp_path / "ann.jpg")
-    shutil.copy(photo(shared, SAME_PERSON), tmp_path / "party.jpg")
-    program = lines.replace("http://127.0.0.1:8000", real_server.url)
-    printed = run_example([sys.executable, "-c", program], real_server, environment={}, folder=tmp_path)
-    (match,) = ast.literal_eval(printed)
-    assert match["Similarity"] >= 80
-    assert match["Face"]["ExternalImageId"] == "ann"

@@ -139,12 +139,17 @@ def _stop(_number: int, _frame: object) -> None:
 
 def _greeting(address: str, pack: str, *, signed: bool) -> str:
     """Where the service is, and how to use it."""
-    keys = "" if signed else " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
+    keys = "" if signed else "AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any "
+    given = "" if signed else ', aws_access_key_id="any", aws_secret_access_key="any"'
+    region = "--region us-east-1"
+    regions = "AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1"  # boto3 looks at the second alone
+    client = f'boto3.client("rekognition", endpoint_url="{address}", region_name="us-east-1"{given})'
     return "\n".join(
         (
             f"facerec listens on {address} with the model pack {pack}.",
-            f'  Python      boto3.client("rekognition", endpoint_url="{address}", region_name="us-east-1")',
-            f"  AWS CLI     aws rekognition list-collections --endpoint-url {address} --region us-east-1",
-            f"  Any SDK     AWS_ENDPOINT_URL_REKOGNITION={address} AWS_REGION=us-east-1{keys}",
+            f"  Browser     {address}/console",
+            f"  Python      {client}",
+            f"  AWS CLI     {keys}aws rekognition list-collections --endpoint-url {address} {region}",
+            f"  Any SDK     {keys}{regions} AWS_ENDPOINT_URL_REKOGNITION={address}",
         )
     )
