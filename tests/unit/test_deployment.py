@@ -38,7 +38,7 @@ def settings_names() -> set[str]:
     return names
 
 
-SETTINGS = settings_names() | {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # boto3's own
+SETTINGS = settings_names()
 
 
 def exists(call: list[str]) -> bool:

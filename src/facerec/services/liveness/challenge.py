@@ -62,6 +62,9 @@ OTHER = {"aside": 22.0, "up or down": 25.0, "closer": 1.5}
 """From where on a movement that was not asked is another one, and no unsteadiness."""
 AHEAD_YAW, AHEAD_PITCH, AHEAD_ROLL = 15.0, 20.0, 25.0
 """Degrees within which a face looks straight ahead."""
+AT_REST = 8.0
+"""Degrees of yaw within which a head that still turns the other way comes to rest: its turn is measured from
+there. The movement before ends when the head is nearly back, and not where it rests."""
 BETWEEN = (0.25, 0.8)
 """Shares of the asked movement in which a frame shows the way to it."""
 BACK_AT = 0.4
@@ -159,6 +162,8 @@ def _look_ahead(challenge: Challenge, sample: Sample) -> Challenge:
 
 def _move(challenge: Challenge, asked: Step, began: Sample, sample: Sample) -> tuple[Challenge, Remark]:
     share = _share(asked, began, sample)
+    if asked in SIDES and share < 0 and abs(sample.yaw) <= AT_REST and looks_ahead(sample):
+        return replace(challenge, began=sample, between=0), Remark.GOOD
     if BETWEEN[0] <= share <= BETWEEN[1]:
         return replace(challenge, between=challenge.between + 1), Remark.GOOD
     if share < 1.0:
