@@ -41,6 +41,36 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   alarm_actions       = var.alarm_topic_arns
 }
 
+# When nobody answers, no target counts an error: this is the alarm that tells.
+resource "aws_cloudwatch_metric_alarm" "nobody" {
+  alarm_name          = "${var.name}-nobody-answers"
+  alarm_description   = "No process of the API is ready: look at the service's events in ECS, then at the database."
+  namespace           = "AWS/ApplicationELB"
+  metric_name         = "HealthyHostCount"
+  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api.arn_suffix }
+  statistic           = "Maximum"
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  period              = 60
+  evaluation_periods  = 2
+  treat_missing_data  = "breaching"
+  alarm_actions       = var.alarm_topic_arns
+}
+
+resource "aws_cloudwatch_metric_alarm" "room" {
+  alarm_name          = "${var.name}-database-room"
+  alarm_description   = "The database has less than 10 GiB left."
+  namespace           = "AWS/RDS"
+  metric_name         = "FreeStorageSpace"
+  dimensions          = { DBInstanceIdentifier = aws_db_instance.postgres.identifier }
+  statistic           = "Minimum"
+  comparison_operator = "LessThanThreshold"
+  threshold           = 10737418240
+  period              = 300
+  evaluation_periods  = 2
+  alarm_actions       = var.alarm_topic_arns
+}
+
 output "endpoint" {
   description = "Address of the balancer; AWS clients take it as their endpoint."
   value       = "https://${aws_lb.api.dns_name}"

@@ -10,25 +10,27 @@ resource "random_password" "postgres" {
 }
 
 resource "aws_db_instance" "postgres" {
-  identifier                   = var.name
-  engine                       = "postgres"
-  engine_version               = "17"
-  instance_class               = var.database_class
-  allocated_storage            = 50
-  max_allocated_storage        = 500
-  storage_encrypted            = true
-  multi_az                     = true
-  db_name                      = "facerec"
-  username                     = "facerec"
-  password                     = random_password.postgres.result
-  db_subnet_group_name         = aws_db_subnet_group.postgres.name
-  vpc_security_group_ids       = [aws_security_group.data.id]
-  publicly_accessible          = false
-  backup_retention_period      = 14
-  deletion_protection          = true
-  performance_insights_enabled = true
-  skip_final_snapshot          = false
-  final_snapshot_identifier    = "${var.name}-final"
+  identifier                      = var.name
+  engine                          = "postgres"
+  engine_version                  = "17"
+  instance_class                  = var.database_class
+  allocated_storage               = 50
+  max_allocated_storage           = 500
+  storage_encrypted               = true
+  multi_az                        = true
+  db_name                         = "facerec"
+  username                        = "facerec"
+  password                        = random_password.postgres.result
+  db_subnet_group_name            = aws_db_subnet_group.postgres.name
+  vpc_security_group_ids          = [aws_security_group.data.id]
+  publicly_accessible             = false
+  backup_retention_period         = 14
+  deletion_protection             = true
+  copy_tags_to_snapshot           = true
+  performance_insights_enabled    = true
+  enabled_cloudwatch_logs_exports = ["postgresql"]
+  skip_final_snapshot             = false
+  final_snapshot_identifier       = "${var.name}-final"
 }
 
 resource "aws_elasticache_subnet_group" "redis" {

@@ -59,6 +59,7 @@ resource "aws_lb" "api" {
   security_groups            = [aws_security_group.balancer.id]
   subnets                    = var.public_subnets
   drop_invalid_header_fields = true
+  enable_deletion_protection = true
   idle_timeout               = 60 # less than the 75 seconds of the service
 }
 

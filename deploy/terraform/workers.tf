@@ -8,7 +8,11 @@ resource "aws_launch_template" "worker" {
   iam_instance_profile { arn = aws_iam_instance_profile.machine.arn }
   metadata_options {
     http_tokens                 = "required"
-    http_put_response_hop_limit = 2 # the containers look for the notice of a spot machine
+    http_put_response_hop_limit = 1 # workers share the machine's network: that is near enough for a spot machine's notice
+  }
+  block_device_mappings {
+    device_name = "/dev/xvda"
+    ebs { encrypted = true }
   }
 }
 

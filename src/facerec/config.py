@@ -832,6 +832,14 @@ class Settings(BaseSettings):
     def _similarity(cls, value: float | None) -> float | None:
         return None if value is None else similarity_of(value)
 
+    @field_validator("api_key")
+    @classmethod
+    def _not_the_example(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse the key of an example file, which everybody knows."""
+        if value is not None and value.get_secret_value().startswith("change-me"):
+            raise ValueError("this is the value of an example file: take 32 random characters")
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def _rate(cls, value: str | None) -> str | None:

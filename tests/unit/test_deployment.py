@@ -161,11 +161,35 @@ def test_the_environment_of_compose_is_made_of_settings() -> None:
     file = compose()
     for name in ("api", "worker"):
         assert set(file["services"][name]["environment"]) <= SETTINGS
-    example = (DEPLOY / "compose" / "service.env.example").read_text("utf-8")
-    named = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", example, re.M))
-    others = {name for name in named if name.startswith(("QDRANT__", "MINIO_", "GF_"))}
-    assert {"API_KEY", "POSTGRES_PASSWORD"} <= named
-    assert named - others <= SETTINGS
+
+
+def test_each_server_of_compose_has_its_own_secret_and_no_other() -> None:
+    services = compose()["services"]
+    needed = {
+        name: set(re.findall(r"\$\{(\w+):\?", str(service.get("environment", ""))))
+        for name, service in services.items()
+    }
+    assert needed.pop("api") == needed.pop("worker") == {"API_KEY", "POSTGRES_PASSWORD", "QDRANT_API_KEY"}
+    assert {name: secrets for name, secrets in needed.items() if secrets} == {
+        "postgres": {"POSTGRES_PASSWORD"},
+        "qdrant": {"QDRANT_API_KEY"},
+        "minio": {"MINIO_ROOT_PASSWORD"},
+        "grafana": {"GF_SECURITY_ADMIN_PASSWORD"},
+    }
+    example = (DEPLOY / "compose" / "secrets.example").read_text("utf-8")
+    listed = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", example, re.M))
+    assert set(listed) == {"API_KEY", "QDRANT_API_KEY"}.union(*needed.values())
+    assert not any(listed.values())  # nothing starts until they are filled in
+    for name, service in services.items():
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert name in ("api", "worker") or "env_file" not in service, name
+
+
+def test_the_key_of_the_example_is_refused() -> None:
+    secret = yaml.safe_load_all((DEPLOY / "kubernetes" / "base" / "secret.example.yaml").read_text("utf-8"))
+    key = next(document["stringData"]["API_KEY"] for document in secret)
+    with pytest.raises(ValueError, match="value of an example file"):
+        Settings(_env_file=None, API_KEY=key)  # type: ignore[call-arg]
 
 
 # --- Kubernetes
@@ -257,6 +281,9 @@ def test_an_overlay_builds_and_keeps_the_schema(overlay: str) -> None:
     assert images["facerec-api"] == "registry.example/facerec:api-0.1.0"
     assert images["facerec-worker"].startswith("registry.example/facerec:worker-")
     assert ("gpu" in images["facerec-worker"]) == (overlay == "gpu")
+    deployments = [document for document in made if document["kind"] == "Deployment"]
+    scaled = any(document["kind"] == "HorizontalPodAutoscaler" for document in made)
+    assert all(("replicas" in document["spec"]) != scaled for document in deployments)
 
 
 # --- systemd

@@ -33,6 +33,11 @@ def test_files_are_formatted() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_it_is_told_when_nobody_answers() -> None:
+    watched = set(re.findall(r'metric_name\s*=\s*"(\w+)"', (FOLDER / "alarms.tf").read_text("utf-8")))
+    assert {"HealthyHostCount", "HTTPCode_Target_5XX_Count", "FreeStorageSpace"} <= watched
+
+
 def test_every_reference_is_to_something_that_is_there() -> None:
     resources = set(re.findall(r'^resource "(\w+)" "(\w+)"', TEXT, re.M))
     data = set(re.findall(r'^data "(\w+)" "(\w+)"', TEXT, re.M))
