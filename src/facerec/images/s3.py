@@ -5,24 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
+from urllib3.exceptions import HTTPError
 
 from facerec.access import AwsCredentials
 from facerec.domain import S3Image
 from facerec.errors import ImageTooLarge, InvalidS3Object, S3Unavailable
+from facerec.images.s3_requests import S3Refused, S3Requests
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 10
 ATTEMPTS = 3
 """Requests made for one image at most; each of them is bounded by the time-outs above."""
-
-CHUNK_BYTES = 256 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class S3Source:
         self._endpoint_url = endpoint_url
         self._credentials = credentials
         self._connections = connections
-        self._opened: S3Client | None = None
+        self._opened: tuple[S3Client, S3Requests] | None = None
         self._lock = threading.Lock()
 
     def read(self, reference: S3Image) -> bytes:
@@ -64,57 +66,59 @@ class S3Source:
         while reading; InvalidS3Object for every way in which the object can not be had: S3Unavailable where
         that may change by itself.
         """
-        try:
-            answer = self.client().get_object(**_arguments(reference))
-            with contextlib.closing(answer["Body"]) as body:
-                self._check_size(int(answer["ContentLength"]))
-                chunks, size = [], 0
-                for chunk in body.iter_chunks(CHUNK_BYTES):
-                    size += len(chunk)
-                    self._check_size(size)
-                    chunks.append(chunk)
-                return b"".join(chunks)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            _log.info("S3 refused an object: %s", code)
-            raise (S3Unavailable if is_away(error) else InvalidS3Object) from error
-        except BotoCoreError as error:  # no credentials, no connection, time-outs, an answer cut short
-            _log.warning("S3 did not give an object: %s", type(error).__name__)
-            raise S3Unavailable from error
+        with self._asked("GET", reference) as answer:
+            size = int(answer.headers.get("Content-Length", 0))
+            self._check_size(size)
+            data: bytes = answer.raw.read(self.max_bytes + 1)
+            self._check_size(len(data))
+        if len(data) < size:
+            _log.warning("S3 did not give an object: its answer was cut short")
+            raise S3Unavailable
+        return data
 
     def look_up(self, reference: S3Image) -> S3Object:
         """What is known of an object; nothing of it is read. Raises InvalidS3Object, S3Unavailable."""
-        try:
-            answer = self.client().head_object(**_arguments(reference))
-        except ClientError as error:
-            _log.info("S3 did not tell of an object: %s", type(error).__name__)
-            raise (S3Unavailable if is_away(error) else InvalidS3Object) from error
-        except BotoCoreError as error:
-            _log.warning("S3 did not tell of an object: %s", type(error).__name__)
-            raise S3Unavailable from error
-        return S3Object(reference, int(answer["ContentLength"]), str(answer["ETag"]))
+        with self._asked("HEAD", reference) as answer:
+            return S3Object(reference, int(answer.headers["Content-Length"]), answer.headers["ETag"])
 
     def read_part(self, found: S3Object, start: int, end: int) -> bytes:
         """The bytes from `start` up to `end`, not included, of an object that was looked up.
 
         Raises InvalidS3Object where it is another one by now, S3Unavailable where S3 does not answer.
         """
-        arguments = _arguments(found.reference)
+        headers = {"Range": f"bytes={start}-{end - 1}", "If-Match": found.tag}
         try:
-            answer = self.client().get_object(
-                **arguments, Range=f"bytes={start}-{end - 1}", IfMatch=found.tag
-            )
-            with contextlib.closing(answer["Body"]) as body:
-                data: bytes = body.read(end - start)
-        except ClientError as error:
-            if is_away(error):
-                raise S3Unavailable from error
+            with self._asked("GET", found.reference, headers) as answer:
+                data: bytes = answer.raw.read(end - start)
+        except S3Unavailable:
+            raise
+        except InvalidS3Object as error:
             raise InvalidS3Object("The object in S3 was changed or removed while it was read.") from error
-        except BotoCoreError as error:
-            raise S3Unavailable from error
         if len(data) != end - start:
             raise S3Unavailable
         return data
+
+    @contextlib.contextmanager
+    def _asked(
+        self, method: str, reference: S3Image, headers: Mapping[str, str] | None = None
+    ) -> Iterator[AWSResponse]:
+        """S3's answer with an object. Raises InvalidS3Object, S3Unavailable, also while the body is read."""
+        try:
+            answer = self._open()[1].ask(method, reference, headers)
+            try:
+                yield answer
+            except BaseException:
+                answer.raw.close()  # what was not read would be the next answer
+                raise
+            finally:
+                answer.raw.release_conn()
+        except S3Refused as error:
+            _log.info("S3 refused an object: %s", error)
+            raise (S3Unavailable if error.away else InvalidS3Object) from error
+        except (BotoCoreError, HTTPError, ValueError) as error:
+            # No credentials, no connection, time-outs, an answer that is none.
+            _log.warning("S3 did not give an object: %s", type(error).__name__)
+            raise S3Unavailable from error
 
     def _check_size(self, size: int) -> None:
         if size > self.max_bytes:
@@ -123,17 +127,21 @@ class S3Source:
             )
 
     def client(self) -> S3Client:
-        """The client, made at the first call: loading boto3's service model takes a noticeable moment."""
+        """The client, for what is no object's content."""
+        return self._open()[0]
+
+    def _open(self) -> tuple[S3Client, S3Requests]:
+        """The client and what asks for objects, made at the first call: that takes a noticeable moment."""
         with self._lock:
             if self._opened is None:
-                import boto3
+                import botocore.session
                 from botocore.config import Config
 
-                self._opened = boto3.session.Session().client(
+                session, own = botocore.session.get_session(), self._credentials
+                if own.access_key_id is not None and own.secret_access_key is not None:
+                    session.set_credentials(own.access_key_id, own.secret_access_key, own.session_token)
+                client = session.create_client(
                     "s3",
-                    aws_access_key_id=self._credentials.access_key_id,
-                    aws_secret_access_key=self._credentials.secret_access_key,
-                    aws_session_token=self._credentials.session_token,
                     region_name=self._region,
                     endpoint_url=self._endpoint_url,
                     config=Config(
@@ -143,16 +151,14 @@ class S3Source:
                         max_pool_connections=self._connections,
                     ),
                 )
+                client = cast("S3Client", client)
+                requests = S3Requests(
+                    session,
+                    client,
+                    endpoint_url=self._endpoint_url,
+                    timeouts=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+                    attempts=ATTEMPTS,
+                    connections=self._connections,
+                )
+                self._opened = client, requests
             return self._opened
-
-
-def is_away(error: ClientError) -> bool:
-    """Whether S3 itself is at fault, or asks for patience, rather than the request."""
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return status >= 500 or status == 429
-
-
-def _arguments(reference: S3Image) -> dict[str, Any]:
-    """How boto3 is told which object."""
-    named = {"Bucket": reference.bucket, "Key": reference.name}
-    return named if reference.version is None else {**named, "VersionId": reference.version}

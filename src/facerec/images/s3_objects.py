@@ -13,8 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from facerec.domain import S3Image
 from facerec.errors import InvalidS3Object, S3Unavailable
 from facerec.images.base import ObjectPage
-from facerec.images.s3 import S3Source, is_away
+from facerec.images.s3 import S3Source
 from facerec.images.s3_file import BlockFile
+from facerec.images.s3_requests import is_away
 
 PAGE = 1000
 """Keys of a page; S3 gives no more."""
@@ -46,7 +47,7 @@ class S3Objects:
         except ClientError as error:
             _log.info("S3 did not take an object: %s", error.response.get("Error", {}).get("Code", ""))
             refused = InvalidS3Object("Unable to put an object to S3. Check bucket, region and permissions.")
-            raise (S3Unavailable() if is_away(error) else refused) from error
+            raise (S3Unavailable() if _is_away(error) else refused) from error
         except BotoCoreError as error:
             _log.warning("S3 did not take an object: %s", type(error).__name__)
             raise S3Unavailable from error
@@ -60,7 +61,7 @@ class S3Objects:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             _log.info("S3 refused a listing: %s", code)
-            if is_away(error):
+            if _is_away(error):
                 raise S3Unavailable from error
             raise InvalidS3Object(f"S3 does not list s3://{bucket}/{prefix[:100]}: {code[:60]}.") from error
         except BotoCoreError as error:
@@ -76,3 +77,7 @@ class S3Objects:
         blocks = BlockFile(found.size, lambda start, end: self._source.read_part(found, start, end))
         with io.BufferedReader(blocks) as file:
             yield file
+
+
+def _is_away(error: ClientError) -> bool:
+    return is_away(int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)))

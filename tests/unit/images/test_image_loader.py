@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import pytest
 
 from facerec.config import read_settings
 from facerec.domain import InlineImage, LocalImage, S3Image
-from facerec.errors import ImageTooLarge, InvalidImage, InvalidS3Object
+from facerec.errors import ImageTooLarge, InvalidImage, InvalidS3Object, S3Unavailable
 from facerec.images.base import ImageLoader
 from facerec.images.loader import open_loader
 
@@ -201,3 +203,56 @@ def test_answers_that_are_not_whole(answer: bytes, error: type[Exception]) -> No
         with pytest.raises(error):
             loader.load(S3Image(BUCKET, "a.jpg"))
         server.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """The address of a server that gives these answers, one a connection, and what it was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = server.accept()
+                with connection:
+                    asked.append(connection.recv(65536))
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+
+
+def test_a_bucket_of_another_region() -> None:
+    elsewhere = b"x-amz-bucket-region: eu-west-3\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    found = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nbytes"
+    with answering(b"HTTP/1.1 301 Moved\r\n" + elsewhere, found, found) as (url, asked):
+        loader = open_loader(read_settings(s3_endpoint_url=url, s3_region="us-east-1"))
+        for _ in range(2):
+            assert loader.load(S3Image(BUCKET, "a//../b.jpg")) == b"bytes"
+    regions = [re.findall(rb"/([a-z0-9-]+)/s3/aws4_request", each) for each in asked]
+    assert regions == [[b"us-east-1"], [b"eu-west-3"], [b"eu-west-3"]]
+    assert asked[0].startswith(b"GET /photos/a//../b.jpg HTTP/1.1\r\n")
+
+
+def test_a_store_that_asks_for_patience() -> None:
+    slow_down = b"HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    found = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nbytes"
+    with answering(slow_down, found) as (url, _):
+        loader = open_loader(read_settings(s3_endpoint_url=url))
+        assert loader.load(S3Image(BUCKET, "a.jpg")) == b"bytes"
+
+
+def test_addresses_at_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked through a proxy, as the environment says, which lets nothing through."""
+    refused = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    with answering(*[refused] * 6) as (url, asked):
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        loader = open_loader(read_settings(s3_region="eu-west-1"))
+        for bucket in (BUCKET, "with.dots"):
+            with pytest.raises(S3Unavailable):
+                loader.load(S3Image(bucket, "a.jpg"))
+    hosts = [each.split()[1] for each in asked]
+    assert hosts == [b"photos.s3.eu-west-1.amazonaws.com:443"] * 3 + [b"s3.eu-west-1.amazonaws.com:443"] * 3
