@@ -70,6 +70,24 @@ def _accuracy(results: Results) -> str:
     return table(("LFW folds 1 and 2, 1200 pairs", "Accuracy", "TAR at FAR 1 %", "Free for every use"), lines)
 
 
+def _rates(results: Results) -> str:
+    """Accuracy, and the rates at which one person is known, of each pack that is measured."""
+    lines = []
+    for name, title in (
+        ("accuracy_dlib", "`dlib` (default)"),
+        ("accuracy_auto", "SCRFD-500M + MobileFaceNet (the family of `buffalo_s`), int8"),
+        ("accuracy_f32", "the same, f32"),
+    ):
+        figures = results.figures(name)
+        if "Accuracy" in figures:
+            listed = {row["Far"]: row["Tar"] for row in figures["TarAtFar"]}
+            wide = {row["Far"]: row["Tar"] for row in figures["AllPairsOfDifferentPersons"]["TarAtFar"]}
+            rates = (listed[0.01], wide[1e-3], wide[1e-4], wide[1e-5])
+            lines.append((title, f"{figures['Accuracy']:.2%}", *(f"{rate:.1%}" for rate in rates)))
+    heads = ("TAR at FAR 1 %", "TAR at 1e-3", "TAR at 1e-4", "TAR at 1e-5")
+    return table(("Model pack", "Accuracy", *heads), lines)
+
+
 def _stages(results: Results) -> str:
     """Milliseconds a picture by stage, before and now."""
     lines = []
@@ -165,6 +183,7 @@ def _spaces(results: Results) -> Iterator[tuple[str, ...]]:
 BLOCKS: dict[str, Callable[[Results], str]] = {
     "peers": _peers,
     "accuracy": _accuracy,
+    "rates": _rates,
     "short": _short,
     "stages": _stages,
     "sizing": _sizing,

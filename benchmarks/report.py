@@ -17,7 +17,10 @@ from goals import SERVER, rows
 from tables import fixed, table
 
 PAGE = FOLDER / "RESULTS.md"
-GUIDES = tuple(FOLDER.parent / name for name in ("README.md", "docs/performance.md", "docs/csharp.md"))
+GUIDES = tuple(
+    FOLDER.parent / name
+    for name in ("README.md", "docs/accuracy.md", "docs/performance.md", "docs/csharp.md")
+)
 PICTURES = FOLDER.parent / "docs" / "images"
 
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
