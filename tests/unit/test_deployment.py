@@ -281,6 +281,12 @@ def test_an_overlay_builds_and_keeps_the_schema(overlay: str) -> None:
     assert images["facerec-api"] == "registry.example/facerec:api-0.1.0"
     assert images["facerec-worker"].startswith("registry.example/facerec:worker-")
     assert ("gpu" in images["facerec-worker"]) == (overlay == "gpu")
+    selected = next(one for one in made if one["kind"] == "NetworkPolicy")["spec"]["podSelector"][
+        "matchLabels"
+    ]
+    for document in made:
+        if document["kind"] in ("Deployment", "Job"):
+            assert selected.items() <= document["spec"]["template"]["metadata"]["labels"].items()
     deployments = [document for document in made if document["kind"] == "Deployment"]
     scaled = any(document["kind"] == "HorizontalPodAutoscaler" for document in made)
     assert all(("replicas" in document["spec"]) != scaled for document in deployments)
