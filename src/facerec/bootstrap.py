@@ -285,7 +285,9 @@ def _use_cases(parts: _Parts) -> Service:
             least=settings.liveness_threshold,
         ),
         analysis=AnalysisService(parts.engine, images),
-        person_imports=PersonImports(database, registry, parts.jobs, parts.audit, lifetimes=lifetimes),
+        person_imports=PersonImports(
+            database, registry, parts.jobs, parts.audit, parts.objects, lifetimes=lifetimes
+        ),
         albums=album_use_cases(
             database,
             vectors,

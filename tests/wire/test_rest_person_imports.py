@@ -205,3 +205,42 @@ def test_keys_are_held_to_their_limits(tmp_path: Path) -> None:
 
 def test_every_kind_of_job_is_known_by_name(server: Running) -> None:
     assert {*IMAGE_KINDS, *server.service.videos.job_kinds} == set(handlers(server.service))
+
+
+def test_a_manifest_may_lie_in_s3(server: Running, client: httpx.Client, s3_url: str) -> None:
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    manifest = json_lines({"person_id": "eve-in-s3", "images": [place("eve0")]})
+    s3.put_object(Bucket=BUCKET, Key="lists/staff.jsonl", Body=manifest.encode())
+    fields = {"source": f"s3://{BUCKET}/lists/staff.jsonl", "client_token": "staff", "review": "off"}
+    answer = client.post(URL, data=fields)
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["manifest"], answer.json()["waiting"]) == (fields["source"], 1)
+    # Once more is the same import, of which nothing is read twice.
+    again = client.post(URL, data=fields).json()
+    assert (again["import_id"], again["waiting"]) == (answer.json()["import_id"], 1)
+    drain(server)
+    assert client.get("/faces/eve-in-s3").json()["embeddings"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, "InvalidParameter"),
+        ({"source": f"s3://{BUCKET}/none.jsonl"}, "InvalidS3Object"),
+        ({"source": "https://example.com/staff.jsonl"}, "InvalidParameter"),
+        ({"source": f"s3://{BUCKET}/ann0.png"}, "InvalidParameter"),
+    ],
+)
+def test_a_manifest_that_can_not_be_had_begins_nothing(
+    client: httpx.Client, fields: dict[str, str], code: str
+) -> None:
+    before = known(client)
+    answer = client.post(URL, data=fields)
+    assert (answer.status_code, answer.json()["code"]) == (400, code), answer.text
+    assert known(client) == before

@@ -17,12 +17,13 @@ from facerec.api.rest.album_models import ReportFormat, State
 from facerec.api.rest.forms import told_as
 from facerec.api.rest.imports import REPORT, unarmed
 from facerec.api.rest.person_models import PersonModel
-from facerec.domain import Review
+from facerec.domain import Review, S3Image
+from facerec.errors import InvalidParameter
 from facerec.metastore.albums import ImageState
 from facerec.metastore.person_imports import PersonEntry
-from facerec.services.albums.manifests import kind_of
 from facerec.services.albums.service import AlbumState
-from facerec.services.registry.bulk import every_person, read_people
+from facerec.services.albums.sources import parse_source
+from facerec.services.registry.bulk import every_person
 from facerec.services.registry.importing import PersonImportProgress, PersonImports
 from facerec.services.registry.service import RegistryService
 
@@ -102,7 +103,10 @@ def person_imports_router(imports: PersonImports, registry: RegistryService) -> 
 def _add_routes(router: APIRouter, imports: PersonImports) -> None:
     @router.post("/imports", status_code=status.HTTP_202_ACCEPTED)
     def create(
-        file: Annotated[UploadFile, File(description="JSON lines, or CSV.")],
+        file: Annotated[UploadFile | None, File(description="JSON lines, or CSV.")] = None,
+        source: Annotated[
+            str | None, Form(max_length=2048, description="The same in S3: s3://bucket/key.")
+        ] = None,
         review: Annotated[Review | None, Form(description="How strictly to look at the pictures.")] = None,
         client_token: Annotated[str | None, Form(min_length=1, max_length=64)] = None,
     ) -> PersonImportModel:
@@ -113,10 +117,16 @@ def _add_routes(router: APIRouter, imports: PersonImports) -> None:
         s3://bucket/key, or https:// of an allowed host. Somebody who is enrolled already gets the pictures. A
         call that broke off is repeated with the same client token: entries that were read are not read twice.
         """
-        name = file.filename or ""
-        entries = read_people(file.file, kind_of(name))
-        made = imports.create(name, review=review, client_token=client_token)
-        imports.read(made.import_id, entries)
+        if (file is None) == (source is None):
+            raise InvalidParameter("Send a file, or name one in S3 as source.")
+        if file is not None:
+            name = file.filename or ""
+            made = imports.bring(name, file.file, review=review, client_token=client_token)
+        else:
+            place = parse_source(source or "")
+            if not isinstance(place, S3Image):
+                raise InvalidParameter("A manifest's source is s3://bucket/key.")
+            made = imports.bring_from(place, review=review, client_token=client_token)
         return PersonImportModel.of(imports.progress(made.import_id))
 
     @router.get("/imports")

@@ -11,10 +11,12 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from facerec.db import Database
-from facerec.domain import Page, Review
+from facerec.domain import Page, Review, S3Image
 from facerec.errors import Cancelled, FacerecError
+from facerec.images.base import ObjectStore
 from facerec.jobs.base import Job, JobQueue, NewJob, Priority
 from facerec.metastore import person_imports
 from facerec.metastore.albums import ImageState
@@ -27,6 +29,7 @@ from facerec.metastore.person_imports import (
 )
 from facerec.observability import current_request
 from facerec.services.albums.indexing import ATTEMPTS, MAY_PASS, passes
+from facerec.services.albums.manifests import kind_of
 from facerec.services.albums.service import (
     DEFAULT_PAGE,
     DISPATCHED_AT_ONCE,
@@ -39,7 +42,7 @@ from facerec.services.askers import WORKER, asker
 from facerec.services.audit import Act, AuditLog
 from facerec.services.idempotency import RepeatableRequest
 from facerec.services.pagination import PageTokens, page_size
-from facerec.services.registry.bulk import Entry, ReadEntry, bring
+from facerec.services.registry.bulk import Entry, ReadEntry, bring, read_people
 from facerec.services.registry.service import RegistryService
 from facerec.services.registry.values import Enrolment, encode_metadata
 from facerec.services.retention.lifetimes import Lifetimes
@@ -74,15 +77,43 @@ class PersonImports:
         registry: RegistryService,
         queue: JobQueue,
         audit: AuditLog,
+        objects: ObjectStore,
         *,
         lifetimes: Lifetimes | None = None,
     ) -> None:
+        """objects: where manifests are in S3."""
         self._database = database
         self._registry = registry
         self._queue = queue
         self._audit = audit
+        self._objects = objects
         self._clock = (lifetimes or Lifetimes()).clock
         self._tokens = PageTokens(database)
+
+    def bring(
+        self,
+        manifest: str,
+        file: BinaryIO,
+        *,
+        review: Review | None = None,
+        client_token: str | None = None,
+    ) -> PersonImport:
+        """Begin an import and take in a manifest, whose name tells how it is written.
+
+        Raises as `create` and `read` do, InvalidParameter for a name or a header that is none.
+        """
+        entries = read_people(file, kind_of(manifest))
+        made = self.create(manifest, review=review, client_token=client_token)
+        self.read(made.import_id, entries)
+        return made
+
+    def bring_from(
+        self, place: S3Image, *, review: Review | None = None, client_token: str | None = None
+    ) -> PersonImport:
+        """The same of a manifest in S3. Raises InvalidS3Object too: nothing was begun then."""
+        with self._objects.open(place) as file:
+            manifest = f"s3://{place.bucket}/{place.name}"
+            return self.bring(manifest, file, review=review, client_token=client_token)
 
     def create(
         self, manifest: str, *, review: Review | None = None, client_token: str | None = None
