@@ -47,6 +47,7 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
         ("networks", draw_networks),
         ("gallery", draw_gallery),
         ("clients", draw_clients),
+        ("load", draw_load),
     ):
         figure = draw(results)
         if figure is not None:
@@ -210,6 +211,31 @@ def draw_clients(results: Results) -> Figure | None:
     rate.set_ylim(bottom=0)
     wait.set_yscale("log")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def draw_load(results: Results) -> Figure | None:
+    """Searches and memory over time, while an album is indexed beside them."""
+    figures = results.figures("load_worker")
+    run = next((run for run in figures.get("runs", []) if run["album"] and run["load"] == "at a rate"), None)
+    if run is None:
+        return None
+    figure, (wait, memory) = _figure(2, 1, height=5.0)
+    seconds, medians, most = zip(*run["median_by_second"], strict=True)
+    wait.plot(seconds, medians, color=BLUE, label="median")
+    wait.plot(seconds, most, color=ORANGE, label="slowest")
+    wait.set_title("milliseconds of the searches of each second", loc="left", fontsize=11, color=INK)
+    wait.set_ylim(bottom=0)
+    wait.legend(frameon=False, fontsize=9)
+    at = [sample["at"] for sample in run["samples"]]
+    for name, colour in zip(run["memory_mib"], (BLUE, GREEN, PURPLE), strict=False):
+        memory.plot(at, [sample[name] for sample in run["samples"]], color=colour, label=name)
+    memory.set_title("memory, MiB", loc="left", fontsize=11, color=INK)
+    memory.set_ylim(bottom=0)
+    memory.set_xlabel(f"seconds; {figures['rate']:.0f} searches a second, {run['album']} images of an album")
+    memory.legend(frameon=False, fontsize=9)
+    for axes in (wait, memory):
+        _plain(axes, grid="y")
     return figure
 
 

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTS = ("engine", "search", "service", "accuracy", "people", "liveness", "clustering", "jobs", "audit")
+PARTS = (
+    "engine",
+    "search",
+    "service",
+    "accuracy",
+    "people",
+    "liveness",
+    "clustering",
+    "jobs",
+    "audit",
+    "load",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
     few = ("--pairs", "2", "--requests", "20") if inputs.quick else ()
     words = ("python", "benchmarks/audit/audit_cost.py", *few)
     yield Measurement("audit_cost", "audit", "the audit log", words)
+    yield from _load(inputs)
 
 
 def _engine(inputs: Inputs) -> Iterator[Measurement]:
@@ -200,3 +212,16 @@ def _jobs(inputs: Inputs) -> Iterator[Measurement]:
         # An actor, or a process, has one processor: two of them are twice one.
         own = {"FACEREC_THREADS": "1"} if name == "jobs_ray_one" else {}
         yield Measurement(name, "jobs", title, words, own)
+
+
+def _load(inputs: Inputs) -> Iterator[Measurement]:
+    script = "benchmarks/load/searches_beside_album.py"
+    few = ("--gallery", "1000", "--album", "20", "--seconds", "2", "--clients", "4") if inputs.quick else ()
+    for who, processes, title in (
+        ("worker", "1", "jobs by a worker"),
+        ("worker", "2", "jobs by a worker, two processes of the service"),
+        ("service", "1", "jobs by the service"),
+    ):
+        words = ("python", script, str(inputs.small), str(inputs.images), "--jobs", who, *few)
+        name = f"load_{who}" if processes == "1" else f"load_{who}_{processes}"
+        yield Measurement(name, "load", title, words, {"FACEREC_WORKERS": processes})

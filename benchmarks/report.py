@@ -26,8 +26,8 @@ PICTURES = FOLDER.parent / "docs" / "images"
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
 
 `make bench` measures everything anew; `make bench-engine`, `bench-search`, `bench-service`,
-`bench-accuracy`, `bench-people`, `bench-liveness`, `bench-clustering`, `bench-jobs` and `bench-audit` one
-part each, and what is not measured anew keeps its last figures.
+`bench-accuracy`, `bench-people`, `bench-liveness`, `bench-clustering`, `bench-jobs`, `bench-audit` and
+`bench-load` one part each, and what is not measured anew keeps its last figures.
 Contestants take turns in one process (A B A B); figures are medians over the rounds, ratios are medians of
 the ratios of each round. What the figures mean, and where the time goes, is in
 [docs/performance.md](../docs/performance.md).
@@ -55,6 +55,11 @@ of which none is clearly meant is refused, not answered.
 """
 AUDIT = """Two services side by side, one with the audit log and one without, asked in turns by one client;
 the networks are the fake engine's. A difference is the mean over pairs of turns, with its standard error.
+"""
+LOAD = """SearchFacesByImage of LFW's pictures among many faces, signed, while an album in moto's S3 is
+indexed from first to last image by `facerec worker` or by the service itself; beside it the same without the
+album. Clients without pause ask again as soon as they are answered; a load at a rate comes at random times,
+and each request's time counts from when it was due. S3 and the callers share the processors.
 """
 CLUSTERING = """Faces of LFW folds 1 and 2, the named one of each picture, put into people without being told
 who is who; the same embeddings for all methods, in three random orders, of which figures are means.
@@ -96,6 +101,7 @@ def page(results: Results) -> str:
         f"## Search\n\n{_searches(results)}",
         f"## Start and size\n\n{_starts(results)}",
         f"## Service over HTTP\n\nClient and server share the processors.\n\n{_service(results)}",
+        f"## Searches beside an album\n\n{LOAD}\n{_load(results)}",
         f"## What the audit log costs\n\n{AUDIT}\n{_audit(results)}",
         f"## Crash\n\n{CRASH}",
         f"## What is not measured\n\n{NOT_MEASURED}",
@@ -359,6 +365,36 @@ def _service(results: Results) -> str:
             )
         )
     return table((*heads, "Of the bare engine", "Server's processor ms", "Server's peak, MiB"), lines)
+
+
+def _load(results: Results) -> str:
+    lines = []
+    for one in _part(results, "load"):
+        figures = one["figures"]
+        for run in figures["runs"]:
+            asked = (
+                f"{figures['clients']} clients without pause"
+                if run["load"] == "without pause"
+                else f"{figures['rate']:.0f} a second"
+            )
+            told = ", ".join(f"{name} {number}" for name, number in run["errors"].items()) or "0"
+            growth = run["memory_growth_mib"]
+            lines.append(
+                (
+                    f"{one['title']}, {figures['gallery']} faces",
+                    asked,
+                    str(run["album"] or "none"),
+                    f"{run['requests']} ({run['requests_per_second']:.0f}/s)",
+                    told,
+                    *(f"{run[name]:.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
+                    fixed(run["images_per_second"], 1),
+                    " / ".join(
+                        f"{name} {held} ({growth[name]:+.0f})" for name, held in run["memory_mib"].items()
+                    ),
+                )
+            )
+    heads = ("Service", "Searches", "Images of the album", "Requests", "Errors", "p50, ms", "p95", "p99")
+    return table((*heads, "Images/s", "MiB (growth over the second half)"), lines)
 
 
 def _audit(results: Results) -> str:

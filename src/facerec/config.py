@@ -599,6 +599,14 @@ class Settings(BaseSettings):
         description="Jobs at work at once in a process of `facerec worker`; default: eight for each of "
         "FACEREC_THREADS, most of which wait for their images or for the disk.",
     )
+    worker_nice: int = Field(
+        10,
+        ge=0,
+        le=19,
+        validation_alias="FACEREC_WORKER_NICE",
+        description="How far `facerec worker` steps back for other processes of its machine, such as the "
+        "service (`man 7 sched`); 0: not at all.",
+    )
     job_attempts: int = Field(
         5,
         ge=5,

@@ -87,6 +87,7 @@ def worker(
 def _work(settings: Settings, *, process: str, stopping: threading.Event) -> None:
     """Do jobs in this process."""
     configure_logging(settings.log_level, form=settings.log_format, process=process)
+    os.nice(settings.worker_nice)  # before there are threads, which take it over
     share_heaps(settings.threads)
     with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
         threads = settings.job_threads or settings.threads * THREADS_PER_PROCESSOR

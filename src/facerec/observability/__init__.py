@@ -31,6 +31,8 @@ class RequestContext:
 
     door: str = "service"
     """Which door answers: rekognition, rest, or service for what is neither (/health, /metrics)."""
+    is_job: bool = False
+    """Whether it is work in the background, which lets requests go first."""
     operation: str = "none"
     """What is asked for, by the door's own name of it; none while it is not known, or is nothing."""
     error: str | None = None

@@ -38,4 +38,5 @@ def context_of(job: Job) -> RequestContext:
         caller=caller,
         door=WORKER,
         operation=job.kind,
+        is_job=True,
     )
