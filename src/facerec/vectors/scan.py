@@ -11,6 +11,7 @@ codes always.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from facerec.vectors.dot_products import ROW_BLOCK
 from facerec.vectors.kernels import ProbeCodes, Reached, kernels
 from facerec.vectors.quantization import LARGEST_CODE
 from facerec.vectors.segment import Segment, row_width, sketch_words
-from facerec.vectors.sketch import ProbeSketch, sketch_probe
+from facerec.vectors.sketch import ProbeSketch, random_share, sketch_probe
 
 SKETCH_FROM = 20_000
 """Rows of a collection from which its sketches may be used."""
@@ -38,7 +39,10 @@ _PART_BYTES = 4 * 2**20
 """Least bytes of codes for which it is worth waking another thread."""
 
 _FIRST_ROWS = 4096
-"""Rows scanned by codes before it is asked again whether sketches pay; then twice as many, and so on."""
+"""Rows scanned by codes before it is asked again whether sketches pay, in the first segment."""
+
+_MORE = 4
+"""Times as many rows up to each further question: questions, and calls of the kernel, take a while."""
 
 _SAMPLE_ROWS = 1024
 """Rows whose sketches are compared to learn how many would have to be looked at."""
@@ -99,8 +103,14 @@ class _Probes:
         """(Q,): most that an estimated cosine differs from the exact one: the length that rounding left."""
         self.kernels = kernels(width)
         self.codes: ProbeCodes = self.kernels.prepare(codes.astype(np.int8))
-        worth = sketched and _Costs.by_sketch(width, [0.0] * count) < _Costs.by_codes(width, count)
-        self.sketches: list[ProbeSketch] = [sketch_probe(probe) for probe in padded] if worth else []
+        self.sketched = sketched and _Costs.by_sketch(width, [0.0] * count) < _Costs.by_codes(width, count)
+        """Whether to go by sketches may pay at all."""
+        self._padded = padded
+
+    @functools.cached_property
+    def sketches(self) -> list[ProbeSketch]:
+        """Made when they are asked for: most scans of several probes have no use for them."""
+        return [sketch_probe(probe) for probe in self._padded]
 
 
 class _Span(NamedTuple):
@@ -180,13 +190,14 @@ class _Scan:
         self._reached = Reached.empty(probes.codes, _PLACES)
         self._near: NDArray[np.int32] = np.empty(_PLACES, dtype=np.int32)
         self._sketching = False
+        self._rows = _FIRST_ROWS
+        """How many rows of codes come before the next question whether sketches pay."""
         self._asked: list[float] = []
         """The least cosines wanted when it was asked last whether sketches pay."""
 
     def look_through(self, span: _Span) -> None:
         """Take in what is near among the rows, by sketches as soon as they pay."""
-        # Where there are no sketches to ask again about, one call of the kernel goes through all.
-        first, rows = span.first, _FIRST_ROWS if self._probes.sketches else span.end - span.first
+        first = span.first
         while first < span.end:
             left = span._replace(first=first)
             # Once they do, they always do: the least cosine wanted only rises.
@@ -194,9 +205,10 @@ class _Scan:
             if self._sketching:
                 self._by_sketches(left)
                 return
-            first = min(first + rows, span.end)
+            # Where there are no sketches to ask again about, one call of the kernel goes through all.
+            first = min(first + self._rows, span.end) if self._probes.sketched else span.end
             self._by_codes(left._replace(end=first))
-            rows *= 2
+            self._rows *= _MORE
 
     def _by_codes(self, span: _Span) -> None:
         """All probes at once."""
@@ -230,9 +242,14 @@ class _Scan:
     def _sketches_pay(self, span: _Span) -> bool:
         """Whether the sketches are the faster way through the span, as its first rows tell."""
         leasts = [best.least for best in self.bests]
-        if not self._probes.sketches or leasts == self._asked:
+        if not self._probes.sketched or leasts == self._asked:
             return False
         self._asked = leasts
+        width = row_width(span.segment.dimension)
+        by_codes = _Costs.by_codes(width, len(leasts))
+        # Without making a sketch: hardly ever do fewer rows come near than would of random ones.
+        if _Costs.by_sketch(width, [random_share(width, least) for least in leasts]) >= by_codes:
+            return False
         end = min(span.end, span.first + _SAMPLE_ROWS)
         shares = []
         for best, sketch in zip(self.bests, self._probes.sketches, strict=True):
@@ -240,8 +257,7 @@ class _Scan:
                 span.segment.arrays.sketch, span.first, end, sketch.planes, sketch.cut(best.least), self._near
             )
             shares.append(count / (end - span.first))
-        width = row_width(span.segment.dimension)
-        return _Costs.by_sketch(width, shares) < _Costs.by_codes(width, len(shares))
+        return _Costs.by_sketch(width, shares) < by_codes
 
     def _take_reached(self, span: _Span) -> None:
         """Give the probes' bests the rows that were found by codes and come near enough by their own length.

@@ -70,13 +70,27 @@ class ProbeSketch:
         The difference: the bits in which a row and plane j differ, times 2^j, summed.
         """
         size, levels = self._size, 2 ** len(self.planes)
-        mean, square = _alignment(size)
-        across = (1 - cosine * cosine) * (1 - square) / (size - 1)
-        along = cosine * cosine * (square - mean * mean)
-        deviation = math.sqrt(self._gain * self._gain * (across + along) + self._rest * self._rest / size)
-        least = self._gain * cosine * mean - DEVIATIONS * deviation
+        least = _least_product(size, cosine, self._gain, self._rest)
         # <x, probe> = step / (2 sqrt(D)) * ((levels - 1) D - 2 difference)
         return int(((levels - 1) * size - least * 2 * math.sqrt(size) / self._step) // 2)
+
+
+def random_share(size: int, cosine: float) -> float:
+    """The share of rows of random directions that are looked at when this cosine or a higher one is wanted.
+
+    size: components of a row. The probe is taken as if rounding did not change it, for it hardly does.
+    """
+    # <x, q> of such rows has mean 0 and variance 1 / D.
+    return 0.5 * math.erfc(_least_product(size, cosine, 1.0, 0.0) * math.sqrt(size / 2))
+
+
+def _least_product(size: int, cosine: float, gain: float, rest: float) -> float:
+    """The least <x, rounded probe> that a row of this cosine has, but for 1 in 100 000: see above."""
+    mean, square = _alignment(size)
+    across = (1 - cosine * cosine) * (1 - square) / (size - 1)
+    along = cosine * cosine * (square - mean * mean)
+    deviation = math.sqrt(gain * gain * (across + along) + rest * rest / size)
+    return gain * cosine * mean - DEVIATIONS * deviation
 
 
 def sketch_probe(probe: NDArray[np.float32], planes: int = PLANES) -> ProbeSketch:

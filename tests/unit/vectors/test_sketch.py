@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facerec.vectors.loops import PLANES
 from facerec.vectors.quantization import quantize_batch
-from facerec.vectors.sketch import ProbeSketch, bits_of, sketch_probe
+from facerec.vectors.sketch import ProbeSketch, bits_of, random_share, sketch_probe
 
 Vectors = NDArray[np.float32]
 
@@ -69,6 +69,15 @@ def test_strangers_are_left_out(dimension: int, cosine: float, most: float) -> N
         sketch = sketch_probe(unit(rng.standard_normal(dimension)))
         shares.append(np.mean(differences(sketch, sketches) <= sketch.cut(cosine)))
     assert np.mean(shares) < most
+
+
+@pytest.mark.parametrize(("dimension", "cosine"), [(128, 0.35), (128, 0.6), (512, 0.2)])
+def test_the_share_of_random_rows_is_known_beforehand(dimension: int, cosine: float) -> None:
+    rng = np.random.default_rng(3)
+    sketches = bits_of(codes_of(unit(rng.standard_normal((20_000, dimension)))))
+    probes = [sketch_probe(unit(rng.standard_normal(dimension))) for _ in range(4)]
+    near = np.mean([differences(probe, sketches) <= probe.cut(cosine) for probe in probes])
+    assert random_share(dimension, cosine) == pytest.approx(near, rel=0.1, abs=0.002)
 
 
 def test_the_cut_tightens_with_the_cosine() -> None:
