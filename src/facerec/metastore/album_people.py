@@ -32,6 +32,13 @@ PersonKey = NewType("PersonKey", int)
 
 _BOX = struct.Struct("<4f")
 
+# Asked after every image, so built once.
+_WAITING = (
+    sa.select(album_images.c.number)
+    .where(album_images.c.album_key == sa.bindparam("album"), album_images.c.state == ImageState.WAITING)
+    .limit(1)
+)
+
 MOST_AT_ONCE = 500
 
 
@@ -352,10 +359,7 @@ def advance(connection: sa.Connection, album: Album, *, number: int | None = Non
 
 def is_at_rest(connection: sa.Connection, key: AlbumKey) -> bool:
     """Whether no image of the album waits."""
-    waiting = sa.select(album_images.c.number).where(
-        album_images.c.album_key == key, album_images.c.state == ImageState.WAITING
-    )
-    return connection.execute(waiting.limit(1)).one_or_none() is None
+    return connection.execute(_WAITING, {"album": key}).one_or_none() is None
 
 
 def behind(connection: sa.Connection) -> list[AlbumKey]:

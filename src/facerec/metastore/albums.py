@@ -28,6 +28,36 @@ MOST_AT_ONCE = 500
 
 LONGEST_REASON = 255
 
+# Statements of every image are built once: SQLAlchemy takes longer to build one than to run it.
+_BY_KEY = sa.select(albums).where(albums.c.key == sa.bindparam("wanted"), albums.c.album_id.is_not(None))
+_BY_KEY_LOCKED = _BY_KEY.with_for_update()
+_IMAGE = (
+    sa.select(album_images)
+    .join(albums, albums.c.key == album_images.c.album_key)
+    .where(
+        album_images.c.album_key == sa.bindparam("album"),
+        album_images.c.number == sa.bindparam("wanted"),
+        albums.c.album_id.is_not(None),
+    )
+)
+_FINISH = (
+    album_images.update()
+    .where(
+        album_images.c.album_key == sa.bindparam("album"),
+        album_images.c.number == sa.bindparam("wanted"),
+        album_images.c.state.in_(sa.bindparam("from_states", expanding=True)),
+    )
+    .values(
+        state=sa.bindparam("state"),
+        queued=True,
+        attempts=sa.bindparam("attempts"),
+        reason=sa.bindparam("reason"),
+        faces=sa.bindparam("faces"),
+        image_id=sa.bindparam("image_id"),
+        finished_at=sa.bindparam("finished_at"),
+    )
+)
+
 
 class ImageState(IntEnum):
     """How far an image, or a listing of images, has come."""
@@ -103,24 +133,6 @@ class AlbumImage:
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """A prefix in S3, the objects of which become images of an album."""
-
-    album: AlbumKey
-    number: int
-    bucket: str
-    prefix: str
-    after: str
-    """The last key that was read; empty before the first."""
-    state: ImageState
-    objects: int
-    """Objects read."""
-    found: int
-    """Those of them that are images by their names."""
-    reason: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class Finished:
     """Images that were finished since some moment, and when the first of them was (None: there are none)."""
@@ -171,8 +183,7 @@ def find(connection: sa.Connection, album_id: str, *, lock: bool = False) -> Alb
 
 def look_up(connection: sa.Connection, key: AlbumKey, *, lock: bool = False) -> Album | None:
     """The album of that key; None where it has been deleted."""
-    query = sa.select(albums).where(albums.c.key == key, albums.c.album_id.is_not(None))
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_BY_KEY_LOCKED if lock else _BY_KEY, {"wanted": key}).one_or_none()
     return None if row is None else _album(row)
 
 
@@ -288,15 +299,7 @@ def present(connection: sa.Connection, album: Album, digests: Sequence[bytes]) -
 
 def image(connection: sa.Connection, key: AlbumKey, number: int) -> AlbumImage | None:
     """An image of an album that is there; None where image or album are not."""
-    row = connection.execute(
-        sa.select(album_images)
-        .join(albums, albums.c.key == album_images.c.album_key)
-        .where(
-            album_images.c.album_key == key,
-            album_images.c.number == number,
-            albums.c.album_id.is_not(None),
-        )
-    ).one_or_none()
+    row = connection.execute(_IMAGE, {"album": key, "wanted": number}).one_or_none()
     return None if row is None else _image(row)
 
 
@@ -348,23 +351,18 @@ def finish(
     from_states = [ImageState.WAITING]
     if state is ImageState.DONE:
         from_states.append(ImageState.CANCELLED)
-    changed = connection.execute(
-        album_images.update()
-        .where(
-            album_images.c.album_key == key,
-            album_images.c.number == number,
-            album_images.c.state.in_(from_states),
-        )
-        .values(
-            state=state,
-            queued=True,
-            attempts=attempts,
-            reason=None if reason is None else reason[:LONGEST_REASON],
-            faces=faces,
-            image_id=None if image_id is None else uuid.UUID(image_id).bytes,
-            finished_at=finished_at,
-        )
-    )
+    values = {
+        "album": key,
+        "wanted": number,
+        "from_states": from_states,
+        "state": state,
+        "attempts": attempts,
+        "reason": None if reason is None else reason[:LONGEST_REASON],
+        "faces": faces,
+        "image_id": None if image_id is None else uuid.UUID(image_id).bytes,
+        "finished_at": finished_at,
+    }
+    changed = connection.execute(_FINISH, values)
     return changed.rowcount == 1
 
 
@@ -413,131 +411,6 @@ def finished_since(connection: sa.Connection, key: AlbumKey, moment: float) -> F
         )
     ).one()
     return Finished(number, first)
-
-
-# --- what is to be queued ------------------------------------------------------------------------------
-
-
-def unqueued(connection: sa.Connection, key: AlbumKey, limit: int) -> list[int]:
-    """Numbers of up to `limit` images that wait and for which no job was queued."""
-    query = sa.select(album_images.c.number).where(
-        album_images.c.album_key == key, sa.not_(album_images.c.queued)
-    )
-    return list(connection.scalars(query.order_by(album_images.c.number).limit(limit)))
-
-
-def mark_queued(connection: sa.Connection, key: AlbumKey, numbers: Sequence[int]) -> None:
-    """Note that jobs were queued for these images."""
-    connection.execute(
-        album_images.update()
-        .where(album_images.c.album_key == key, album_images.c.number.in_(numbers))
-        .values(queued=True)
-    )
-
-
-def with_unqueued(connection: sa.Connection) -> list[AlbumKey]:
-    """Albums that have images or listings for which no job was queued."""
-    keys: set[int] = set()
-    for table in (album_images, album_listings):
-        query = sa.select(table.c.album_key).where(sa.not_(table.c.queued)).distinct()
-        keys.update(connection.scalars(query))
-    return [AlbumKey(key) for key in sorted(keys)]
-
-
-# --- listings ------------------------------------------------------------------------------------------
-
-
-def add_listing(connection: sa.Connection, album: Album, bucket: str, prefix: str) -> Listing:
-    """Add a prefix to be listed, or find it where it is being listed. The caller has locked the album."""
-    for each in listings(connection, album.key):
-        if (each.bucket, each.prefix, each.state) == (bucket, prefix, ImageState.WAITING):
-            return each
-    number = connection.execute(
-        albums.update()
-        .where(albums.c.key == album.key)
-        .values(listing_number=albums.c.listing_number + 1)
-        .returning(albums.c.listing_number)
-    ).scalar_one()
-    connection.execute(
-        album_listings.insert().values(
-            album_key=album.key,
-            number=number,
-            bucket=bucket,
-            prefix=prefix,
-            after="",
-            state=ImageState.WAITING,
-            queued=False,
-        )
-    )
-    return next(each for each in listings(connection, album.key) if each.number == number)
-
-
-def listings(connection: sa.Connection, key: AlbumKey) -> list[Listing]:
-    """The listings of an album, oldest first."""
-    query = sa.select(album_listings).where(album_listings.c.album_key == key)
-    return [
-        Listing(
-            album=AlbumKey(row.album_key),
-            number=row.number,
-            bucket=row.bucket,
-            prefix=row.prefix,
-            after=row.after,
-            state=ImageState(row.state),
-            objects=row.objects,
-            found=row.found,
-            reason=row.reason,
-        )
-        for row in connection.execute(query.order_by(album_listings.c.number))
-    ]
-
-
-def unqueued_listings(connection: sa.Connection, key: AlbumKey) -> list[int]:
-    """Numbers of the listings that wait and for which no job was queued."""
-    query = sa.select(album_listings.c.number).where(
-        album_listings.c.album_key == key, sa.not_(album_listings.c.queued)
-    )
-    return list(connection.scalars(query))
-
-
-def mark_listing_queued(connection: sa.Connection, key: AlbumKey, number: int) -> None:
-    """Note that a job was queued for a listing."""
-    connection.execute(
-        album_listings.update()
-        .where(album_listings.c.album_key == key, album_listings.c.number == number)
-        .values(queued=True)
-    )
-
-
-def advance_listing(
-    connection: sa.Connection,
-    listing: Listing,
-    state: ImageState,
-    *,
-    after: str,
-    objects: int = 0,
-    found: int = 0,
-    reason: str | None = None,
-    queued: bool = True,
-) -> bool:
-    """Note how far a listing has come, from where `listing` stood; False where another one moved it."""
-    changed = connection.execute(
-        album_listings.update()
-        .where(
-            album_listings.c.album_key == listing.album,
-            album_listings.c.number == listing.number,
-            album_listings.c.after == listing.after,
-            album_listings.c.state == ImageState.WAITING,
-        )
-        .values(
-            after=after,
-            state=state,
-            queued=queued,
-            objects=album_listings.c.objects + objects,
-            found=album_listings.c.found + found,
-            reason=None if reason is None else reason[:LONGEST_REASON],
-        )
-    )
-    return changed.rowcount == 1
 
 
 def _take_numbers(connection: sa.Connection, album: Album, count: int) -> int:

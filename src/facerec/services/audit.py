@@ -11,13 +11,13 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from facerec.config import AuditPolicy
-from facerec.db import Database
+from facerec.db import Connection, Database
 from facerec.errors import StorageError
 from facerec.metastore import audit, meta
 from facerec.metastore.audit import ChainState
@@ -65,6 +65,20 @@ class Deed:
     """Id of the key that was made or changed, where it was about one."""
 
 
+def deed_of(context: RequestContext, *, act: Act, door: str, operation: str, outcome: str) -> Deed:
+    """What was done in a request, by what its context names by now."""
+    return Deed(
+        act=act,
+        door=door,
+        operation=operation,
+        collection=context.collection,
+        outcome=outcome,
+        face_ids=tuple(dict.fromkeys(context.faces)),
+        people=tuple(dict.fromkeys(context.people)),
+        access_key=context.access_key,
+    )
+
+
 class AuditLog:
     """Writes what was done. Safe to call from many threads.
 
@@ -95,9 +109,29 @@ class AuditLog:
 
     def record(self, context: RequestContext, deed: Deed) -> None:
         """Write what a request did. Raises StorageError for a change that was made and can not be written."""
+        entry = self._entry(context, deed)
+        if entry is None:
+            return
+        if deed.act is Act.CHANGE and deed.outcome == DONE:
+            self._database.write_together(lambda connection: self._append(connection, [entry]))
+            return
+        with self._lock:
+            self._waiting.append(entry)
+            if len(self._waiting) > MOST_WAITING:
+                self._waiting.popleft()
+                self._lost += 1
+
+    def record_in(self, connection: Connection, context: RequestContext, deed: Deed) -> None:
+        """Write what a request did in the transaction that does it, or notes that it is done."""
+        entry = self._entry(context, deed)
+        if entry is not None:
+            self._append(connection, [entry])
+
+    def _entry(self, context: RequestContext, deed: Deed) -> tuple[float, str] | None:
+        """Time and content of an entry; None for what is not to be written."""
         caller = context.caller
         if caller is None or not self.wants(deed.act):
-            return  # whoever was not let in writes nothing here
+            return None  # whoever was not let in writes nothing here
         content: dict[str, Any] = {
             "key": caller.key_id or OPEN,
             "client": context.client,
@@ -113,17 +147,10 @@ class AuditLog:
         }
         if deed.access_key is not None:
             content["access_key"] = deed.access_key
-        entry = (self._clock(), json.dumps(content, separators=(",", ":")))
-        if deed.act is Act.CHANGE and deed.outcome == DONE:
-            self._database.write_together(
-                lambda connection: audit.append(connection, self._chain_key, self._chain, [entry])
-            )
-            return
-        with self._lock:
-            self._waiting.append(entry)
-            if len(self._waiting) > MOST_WAITING:
-                self._waiting.popleft()
-                self._lost += 1
+        return self._clock(), json.dumps(content, separators=(",", ":"))
+
+    def _append(self, connection: Connection, entries: Sequence[tuple[float, str]]) -> None:
+        audit.append(connection, self._chain_key, self._chain, entries)
 
     @contextlib.contextmanager
     def writing(
@@ -142,17 +169,7 @@ class AuditLog:
             outcome = type(error).__name__
             raise
         finally:
-            deed = Deed(
-                act=act,
-                door=door,
-                operation=operation,
-                collection=context.collection,
-                outcome=outcome,
-                face_ids=tuple(dict.fromkeys(context.faces)),
-                people=tuple(dict.fromkeys(context.people)),
-                access_key=context.access_key,
-            )
-            self.record(context, deed)
+            self.record(context, deed_of(context, act=act, door=door, operation=operation, outcome=outcome))
 
     def flush(self) -> None:
         """Write what waits. Raises StorageError; it waits on then."""
@@ -165,9 +182,7 @@ class AuditLog:
         if not entries:
             return
         try:
-            self._database.write_together(
-                lambda connection: audit.append(connection, self._chain_key, self._chain, entries)
-            )
+            self._database.write_together(lambda connection: self._append(connection, entries))
         except StorageError:
             with self._lock:
                 self._waiting.extendleft(reversed(entries))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from facerec.errors import (
     S3Unavailable,
 )
 from facerec.jobs.base import Priority
+from facerec.metastore import album_backlog, album_listings
 from facerec.metastore import albums as album_rows
 from facerec.metastore.albums import ImageState
 from facerec.services.albums import indexing
@@ -113,9 +115,17 @@ def test_a_worker_that_dies_between_the_transactions_leaves_no_doubles(
 
 
 @pytest.mark.parametrize("page_size", [2, 5])
-@pytest.mark.parametrize("step", ["add", "advance_listing", "unqueued", "mark_queued"])
+@pytest.mark.parametrize(
+    ("rows", "step"),
+    [
+        (album_rows, "add"),
+        (album_listings, "advance"),
+        (album_backlog, "unqueued"),
+        (album_backlog, "mark_queued"),
+    ],
+)
 def test_a_worker_that_dies_while_it_lists_leaves_nothing_out(
-    albums: AlbumHouse, step: str, page_size: int, monkeypatch: pytest.MonkeyPatch
+    albums: AlbumHouse, rows: ModuleType, step: str, page_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     albums.albums.create("wedding")
     for number in range(3):
@@ -124,7 +134,7 @@ def test_a_worker_that_dies_while_it_lists_leaves_nothing_out(
     albums.albums.add_prefix("wedding", BUCKET, "w/")
     job = leased(LISTING_JOB, albums.queue.jobs.pop().payload)
     with monkeypatch.context() as patch:
-        patch.setattr(album_rows, step, die)
+        patch.setattr(rows, step, die)
         with pytest.raises(KeyboardInterrupt):
             albums.do(job)
     albums.do(job)

@@ -13,7 +13,8 @@ from facerec.api.rest.person_models import Body, EncodedImage, FaceModel, Thresh
 from facerec.domain import S3Image, UrlImage
 from facerec.errors import FacerecError, InvalidParameter
 from facerec.jobs.base import Priority
-from facerec.metastore.albums import Album, AlbumImage, ImageState, Listing, NewImage
+from facerec.metastore.album_listings import Listing
+from facerec.metastore.albums import Album, AlbumImage, ImageState, NewImage
 from facerec.services.albums.searching import DEFAULT_PHOTOS, MOST_ALBUMS, MOST_PHOTOS, FoundPhoto
 from facerec.services.albums.service import MOST_AT_ONCE, AlbumState, Progress
 from facerec.services.albums.sources import new_image, parse_source, s3_image

@@ -17,7 +17,7 @@ from facerec.db import Database
 from facerec.domain import Page, S3Image
 from facerec.errors import Cancelled
 from facerec.jobs.base import Priority
-from facerec.metastore import albums, collections, faces
+from facerec.metastore import album_listings, albums, collections, faces
 from facerec.metastore.albums import Album, AlbumImage, ImageState, NewEntry
 from facerec.services.albums.manifests import check_template, kind_of
 from facerec.services.albums.service import DEFAULT_PAGE, LARGEST_PAGE, AlbumService
@@ -106,8 +106,8 @@ class ImportService:
         made = self.create(collection, source, template=template, client_token=client_token)
         with self._database.write() as connection:
             target = albums.find(connection, made.album_id, lock=True)
-            if not albums.listings(connection, target.key):
-                albums.add_listing(connection, target, manifest.bucket, manifest.name)
+            if not album_listings.of_album(connection, target.key):
+                album_listings.add(connection, target, manifest.bucket, manifest.name)
                 self._albums.await_end(connection, target.key)
         self._albums.dispatch(made.key, Priority.BACKLOG)
         return made

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from facerec.db import Database
+from facerec.db import Connection, Database
 from facerec.domain import S3Image
 from facerec.errors import (
     Cancelled,
@@ -25,16 +25,17 @@ from facerec.errors import (
 )
 from facerec.images.base import ObjectStore
 from facerec.jobs.base import Job, Priority
-from facerec.metastore import albums
-from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing
-from facerec.observability import current_request
+from facerec.metastore import album_listings, albums
+from facerec.metastore.album_listings import Listing
+from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState
+from facerec.observability import RequestContext, current_request
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.manifests import kind_of, read_manifest
 from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.service import AlbumService
 from facerec.services.albums.sources import is_image_name, new_image, reference_of
 from facerec.services.askers import WORKER
-from facerec.services.audit import Act, AuditLog
+from facerec.services.audit import DONE, Act, AuditLog, Deed, deed_of
 from facerec.services.faces import FaceService, IndexResult
 from facerec.services.retention.lifetimes import Lifetimes
 
@@ -112,7 +113,7 @@ class AlbumIndexing:
         key, number = AlbumKey(_number(job, "album")), _number(job, "listing")
         with self._database.read() as connection:
             album = albums.look_up(connection, key)
-            found = [each for each in albums.listings(connection, key) if each.number == number]
+            found = [each for each in album_listings.of_album(connection, key) if each.number == number]
         if album is None or not found:
             return
         if found[0].state is ImageState.WAITING:
@@ -134,16 +135,18 @@ class AlbumIndexing:
         request.collection = album.collection
         request.people.append(image.external_id)
         try:
-            # Before the image counts as done: of a worker killed in between, the next one writes it again.
-            with self._audit.writing(request, act=Act.CHANGE, door=WORKER, operation=job.kind):
-                result = self._index(album, image)
-                request.faces += [one.face.face_id for one in result.indexed]
-        except FacerecError as error:
-            if passes(error) and job.attempt < ATTEMPTS:
+            result = self._index(album, image)
+        except Exception as error:
+            self._audit.record(request, self._deed(request, job, type(error).__name__))
+            if not isinstance(error, FacerecError) or (passes(error) and job.attempt < ATTEMPTS):
                 raise
             self._fail(image, job, error.message)
         else:
-            self._finish(image, job, result)
+            request.faces += [one.face.face_id for one in result.indexed]
+            self._finish(image, job, result, request)
+
+    def _deed(self, request: RequestContext, job: Job, outcome: str) -> Deed:
+        return deed_of(request, act=Act.CHANGE, door=WORKER, operation=job.kind, outcome=outcome)
 
     def _index(self, album: Album, image: AlbumImage) -> IndexResult:
         reference = reference_of(image)
@@ -156,10 +159,15 @@ class AlbumIndexing:
             identity=album.collection_identity,
         )
 
-    def _finish(self, image: AlbumImage, job: Job, result: IndexResult) -> None:
-        now = self._clock()
-        self._database.write_together(
-            lambda connection: albums.finish(
+    def _finish(self, image: AlbumImage, job: Job, result: IndexResult, request: RequestContext) -> None:
+        """Note that an image is done, and who asked for it, together: a worker that is killed before does
+        neither, and the next one both.
+        """
+        now, deed = self._clock(), self._deed(request, job, DONE)
+
+        def write(connection: Connection) -> None:
+            self._audit.record_in(connection, request, deed)
+            albums.finish(
                 connection,
                 image.album,
                 image.number,
@@ -169,7 +177,8 @@ class AlbumIndexing:
                 faces=len(result.indexed),
                 image_id=result.image_id,
             )
-        )
+
+        self._database.write_together(write)
 
     def _fail(self, image: AlbumImage, job: Job, reason: str) -> None:
         now = self._clock()
@@ -190,7 +199,7 @@ class AlbumIndexing:
         images = [new_image(S3Image(listing.bucket, key)) for key in page.keys if is_image_name(key)]
         with self._database.write() as connection:
             album = albums.look_up(connection, listing.album, lock=True)
-            if album is None or not albums.advance_listing(
+            if album is None or not album_listings.advance(
                 connection,
                 listing,
                 ImageState.DONE if page.last is None else ImageState.WAITING,
@@ -209,11 +218,11 @@ class AlbumIndexing:
             entries = read_manifest(file, kind_of(place.name), template=album.template)
             last = self._imports.read(album.album_id, entries)
         with self._database.write() as connection:
-            albums.advance_listing(connection, listing, ImageState.DONE, after="", objects=last, found=last)
+            album_listings.advance(connection, listing, ImageState.DONE, after="", objects=last, found=last)
 
     def _advance(self, listing: Listing, state: ImageState, *, reason: str) -> None:
         with self._database.write() as connection:
-            albums.advance_listing(connection, listing, state, after=listing.after, reason=reason)
+            album_listings.advance(connection, listing, state, after=listing.after, reason=reason)
 
 
 def passes(error: FacerecError) -> bool:

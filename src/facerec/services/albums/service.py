@@ -16,8 +16,9 @@ from facerec.db import Connection, Database
 from facerec.domain import Page
 from facerec.errors import InvalidParameter, QuotaExceeded
 from facerec.jobs.base import ALL_KINDS, JobQueue, NewJob, Priority
-from facerec.metastore import album_notices, album_people, albums, collections
-from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, Listing, NewImage
+from facerec.metastore import album_backlog, album_listings, album_notices, album_people, albums, collections
+from facerec.metastore.album_listings import Listing
+from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, NewImage
 from facerec.services.albums.sources import check_bucket
 from facerec.services.askers import asker
 from facerec.services.collections import remove_deleted
@@ -178,7 +179,7 @@ class AlbumService:
         with self._database.read() as connection:
             album = albums.find(connection, album_id)
             counts = albums.counts(connection, album.key)
-            listings = tuple(albums.listings(connection, album.key))
+            listings = tuple(album_listings.of_album(connection, album.key))
             lately = albums.finished_since(connection, album.key, now - RATE_SECONDS)
             named = collections.look_up(connection, album.collection)
         waiting = counts[ImageState.WAITING]
@@ -225,7 +226,7 @@ class AlbumService:
             raise InvalidParameter("A prefix in S3 has at most 1024 bytes, none of them NUL.")
         with self._database.write() as connection:
             album = albums.find(connection, album_id, lock=True)
-            listing = albums.add_listing(connection, album, bucket, prefix)
+            listing = album_listings.add(connection, album, bucket, prefix)
             self.await_end(connection, album.key)
         self.dispatch(album.key, Priority.FRESH)
         return listing
@@ -288,14 +289,14 @@ class AlbumService:
         """Queue jobs for what waits in an album and has none. Raises JobQueueUnavailable."""
         by = asker()
         with self._database.read() as connection:
-            listings = albums.unqueued_listings(connection, key)
+            listings = album_listings.unqueued(connection, key)
         for number in listings:
             self._queue.put([NewJob(kind=LISTING_JOB, payload={"album": key, "listing": number, **by})])
             with self._database.write() as connection:
-                albums.mark_listing_queued(connection, key, number)
+                album_listings.mark_queued(connection, key, number)
         while True:
             with self._database.read() as connection:
-                numbers = albums.unqueued(connection, key, DISPATCHED_AT_ONCE)
+                numbers = album_backlog.unqueued(connection, key, DISPATCHED_AT_ONCE)
             if not numbers:
                 return
             self._queue.put(
@@ -305,12 +306,12 @@ class AlbumService:
                 ]
             )
             with self._database.write() as connection:
-                albums.mark_queued(connection, key, numbers)
+                album_backlog.mark_queued(connection, key, numbers)
 
     def dispatch_all(self) -> None:
         """Queue jobs for whatever waits without one: of calls that were broken off before they did it."""
         with self._database.read() as connection:
-            keys = albums.with_unqueued(connection)
+            keys = album_backlog.with_unqueued(connection)
         for key in keys:
             self.dispatch(key, Priority.BACKLOG)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from facerec.db import Connection, Database
 from facerec.errors import NoticeFailed
-from facerec.metastore import album_notices, albums, collections
+from facerec.metastore import album_listings, album_notices, albums, collections
 from facerec.metastore.albums import Album, AlbumKey, ImageState
 from facerec.services.albums.service import state_of
 
@@ -71,7 +71,7 @@ def notice(connection: Connection, album: Album, now: float) -> str:
             "API": "Album" if album.manifest is None else "Import",
             "AlbumId": album.album_id,
             "CollectionId": album.collection,
-            "Status": state_of(counts, albums.listings(connection, album.key)).value,
+            "Status": state_of(counts, album_listings.of_album(connection, album.key)).value,
             "Images": sum(counts.values()),
             "Done": counts[ImageState.DONE],
             "Failed": counts[ImageState.FAILED],
