@@ -72,6 +72,10 @@ site: $(VENV)/.dev ## Write the guides as a site to the folder site
 screenshots: $(VENV)/.dev ## Take the pictures of docs/console.md anew, in Chromium
 	$(BIN)/python tests/integration/screenshots.py
 
+.PHONY: soak
+soak: $(VENV)/.dev ## Minutes of mixed load on three processes: no stale read, and nothing that they hold grows (DURATION=... seconds)
+	FACEREC_SOAK_SECONDS=$(or $(DURATION),300) $(BIN)/pytest -s tests/integration/test_many_processes.py -k "mixed_load" --timeout 7200
+
 .PHONY: fuzz sbom audit
 fuzz: $(VENV)/.dev ## Look for bytes that break the front doors (EXAMPLES=... of each kind)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/pytest tests/unit/test_front_doors.py --timeout 7200

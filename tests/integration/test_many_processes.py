@@ -1,6 +1,7 @@
 """Several processes over one database: what one acknowledges every other one knows, and none may be missed.
 
-FACEREC_SOAK_SECONDS: how long the mixed load lasts (10 by default).
+FACEREC_SOAK_SECONDS: how long the mixed load lasts (10 by default). From a
+minute on (`make soak`) what the processes hold has to stay as it is: memory, threads, open files.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flatness import MEASURED_SECONDS, Holdings, growing
 from mixed_load import COLLECTION, MixedLoad
 from serving import Server, serving
 from worker_processes import lives, wait_for_workers
@@ -26,7 +28,7 @@ from facerec.engine.fake import FakeEngine
 pytestmark = pytest.mark.slow
 
 SOAK_SECONDS = float(os.environ.get("FACEREC_SOAK_SECONDS", "10"))
-DEATHS = 20
+DEATHS = 10
 
 
 @contextlib.contextmanager
@@ -80,12 +82,26 @@ def test_no_stale_read_under_mixed_load(tmp_path: Path, database_url: str | None
     with service(data, database_url, 2) as one, service(beside, database_url, 1) as other:
         load = MixedLoad([one, other], callers=6)
         began = time.monotonic()
-        load.run(lambda: load.wait(SOAK_SECONDS))
+        holdings = Holdings([one.process.pid, other.process.pid])
+        with holdings.watched():
+            load.run(lambda: load.wait(SOAK_SECONDS))
         print(report(load, time.monotonic() - began, data))
+        print(holdings)
+        assert SOAK_SECONDS < MEASURED_SECONDS or not growing(holdings.samples)
         assert load.counts["search_faces_by_image"] > 20
         assert one.stop() == other.stop() == 0
         assert "ERROR" not in one.output + other.output
     check_against_database(data, database_url, load)
+
+
+def test_what_grows_is_told_and_what_is_flat_is_not() -> None:
+    flat = {"memory MiB": [300.0, 340, 350, 352] * 5, "threads": [40.0, 41.0] * 10}
+    assert growing(flat) == []
+    leak = {
+        "memory MiB": [300.0 + 20 * n for n in range(20)],
+        "open files": [60.0 + 5 * n for n in range(20)],
+    }
+    assert growing(leak) == ["memory MiB grew from 540 to 640", "open files grew from 120 to 145"]
 
 
 def test_workers_that_die_lose_and_double_nothing(tmp_path: Path, database_url: str | None) -> None:

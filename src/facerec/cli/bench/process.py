@@ -40,7 +40,7 @@ class Process:
 
     def forget_peak(self) -> None:
         """Have the peak start anew from what is held now; where that is not possible it stays."""
-        for pid in _family(self.pid):
+        for pid in family(self.pid):
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text(FORGET_PEAK)
 
@@ -53,16 +53,16 @@ class Process:
     def _read(self, name: str) -> list[str]:
         """A file of each process that is there."""
         texts = []
-        for pid in _family(self.pid):
+        for pid in family(self.pid):
             with contextlib.suppress(OSError):
                 texts.append(Path(f"/proc/{pid}/{name}").read_text())
         return texts
 
 
-def _family(pid: int) -> Iterator[int]:
+def family(pid: int) -> Iterator[int]:
     """A process and all that descend from it."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
-                yield from _family(int(child))
+                yield from family(int(child))
