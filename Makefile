@@ -15,7 +15,7 @@ BENCH_OPTIONS = $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(BENCH
 	$(if $(MODELS),--models $(MODELS)) $(if $(PACK),--pack $(PACK))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test quick check fix bench bench-engine bench-search bench-service bench-accuracy bench-people bench-liveness bench-clustering bench-jobs bench-audit bench-load bench-report docs screenshots clean
+.PHONY: help run demo test quick check fix bench bench-engine bench-search bench-service bench-accuracy bench-people bench-liveness bench-clustering bench-jobs bench-video bench-audit bench-load bench-report docs screenshots clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -56,7 +56,7 @@ bench: $(BENCH)/.ready ## Measure beside the peers, write benchmarks/RESULTS.md 
 	@$(BENCH)/bin/python benchmarks/run.py $(PART) $(BENCH_OPTIONS); failed=$$?; \
 	$(BENCH)/bin/python benchmarks/report.py && exit $$failed
 
-bench-engine bench-search bench-service bench-accuracy bench-people bench-liveness bench-clustering bench-jobs bench-audit bench-load: bench-%:
+bench-engine bench-search bench-service bench-accuracy bench-people bench-liveness bench-clustering bench-jobs bench-video bench-audit bench-load: bench-%:
 	@$(MAKE) --no-print-directory bench PART=$*
 
 bench-report: $(BENCH)/.ready

@@ -23,6 +23,8 @@ PEERS = {
     "DetectFaces, small pictures, 16 clients": "DetectFaces over HTTP, 16 clients",
 }
 """Rows of the goals that the front page shows, in words for it."""
+ALBUM_PROCESSORS, ALBUM_SECONDS = 8, 600
+"""A c6i.2xlarge, and the ten minutes that an album may take."""
 MARK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -180,6 +182,30 @@ def _spaces(results: Results) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _album(results: Results) -> str:
+    """How long an album takes on a machine that is usual for it, by the processor time of an image."""
+    lines = []
+    for name, title in (
+        ("jobs_embedded", "the queue in the database"),
+        ("jobs_sqs", "SQS"),
+        ("jobs_ray", "Ray"),
+    ):
+        ms = results.number(name, "alone", "processor_ms")
+        if ms is None:
+            continue
+        seconds = ALBUM * ms / 1000 / ALBUM_PROCESSORS
+        share = seconds / ALBUM_SECONDS
+        lines.append((title, f"{ms:.1f}", f"{1000 / ms:.0f}", f"{seconds:.0f} s", f"{share:.0%}"))
+    heads = (
+        "Jobs by",
+        "Processor ms a picture",
+        "Pictures/s a processor",
+        f"{ALBUM:,} on {ALBUM_PROCESSORS} processors".replace(",", " "),
+        f"Share of {ALBUM_PROCESSORS} processors for {ALBUM_SECONDS // 60} minutes",
+    )
+    return table(heads, lines)
+
+
 BLOCKS: dict[str, Callable[[Results], str]] = {
     "peers": _peers,
     "accuracy": _accuracy,
@@ -188,5 +214,6 @@ BLOCKS: dict[str, Callable[[Results], str]] = {
     "stages": _stages,
     "sizing": _sizing,
     "latencies": _latencies,
+    "album": _album,
 }
 """What stands between the marks, by their name."""

@@ -15,6 +15,7 @@ PARTS = (
     "liveness",
     "clustering",
     "jobs",
+    "video",
     "audit",
     "load",
 )
@@ -68,6 +69,8 @@ def measurements(inputs: Inputs) -> Iterator[Measurement]:
     if inputs.lively and inputs.film.is_file():
         yield from _liveness(inputs, inputs.lively)
     yield from _jobs(inputs)
+    if inputs.film.is_file():
+        yield from _video(inputs)
     few = ("--pairs", "2", "--requests", "20") if inputs.quick else ()
     words = ("python", "benchmarks/audit/audit_cost.py", *few)
     yield Measurement("audit_cost", "audit", "the audit log", words)
@@ -201,14 +204,15 @@ def _liveness(inputs: Inputs, pack: Path) -> Iterator[Measurement]:
 
 def _jobs(inputs: Inputs) -> Iterator[Measurement]:
     script = "benchmarks/jobs/album_by_workers.py"
-    count = ("--count", "60" if inputs.quick else "10000")
-    for name, queue, more, title in (
-        ("jobs_embedded", "embedded", (), "the queue in the database"),
-        ("jobs_sqs", "sqs", (), "SQS"),
-        ("jobs_ray", "ray", ("--processes", "2"), "Ray, two actors"),
-        ("jobs_ray_one", "ray", ("--processes", "1"), "Ray, one actor of the same size"),
+    # 10 000 images take minutes: the queue of every installation is measured so, the others with fewer.
+    for name, queue, count, more, title in (
+        ("jobs_embedded", "embedded", "10000", (), "the queue in the database"),
+        ("jobs_sqs", "sqs", "2000", (), "SQS"),
+        ("jobs_ray", "ray", "2000", ("--processes", "2"), "Ray, two actors"),
+        ("jobs_ray_one", "ray", "1000", ("--processes", "1"), "Ray, one actor of the same size"),
     ):
-        words = ("python", script, str(inputs.small), str(inputs.images), *count, "--queue", queue, *more)
+        sizes = ("--count", "60", "--alone", "60") if inputs.quick else ("--count", count, "--alone", "1000")
+        words = ("python", script, str(inputs.small), str(inputs.images), "--queue", queue, *sizes, *more)
         # An actor, or a process, has one processor: two of them are twice one.
         own = {"FACEREC_THREADS": "1"} if name == "jobs_ray_one" else {}
         yield Measurement(name, "jobs", title, words, own)
@@ -225,3 +229,13 @@ def _load(inputs: Inputs) -> Iterator[Measurement]:
         words = ("python", script, str(inputs.small), str(inputs.images), "--jobs", who, *few)
         name = f"load_{who}" if processes == "1" else f"load_{who}_{processes}"
         yield Measurement(name, "load", title, words, {"FACEREC_WORKERS": processes})
+
+
+def _video(inputs: Inputs) -> Iterator[Measurement]:
+    rounds = ("--rounds", "1" if inputs.quick else "3")
+    packs = [("small", str(inputs.small), "small networks"), ("dlib", "dlib", "the default pack")]
+    if inputs.large:
+        packs.insert(1, ("large", str(inputs.large), "large networks"))
+    for name, pack, title in packs:
+        words = ("python", "benchmarks/video/film.py", pack, str(inputs.film), str(inputs.images), *rounds)
+        yield Measurement(f"video_{name}", "video", title, words)

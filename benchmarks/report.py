@@ -19,15 +19,21 @@ from tables import fixed, table
 PAGE = FOLDER / "RESULTS.md"
 GUIDES = tuple(
     FOLDER.parent / name
-    for name in ("README.md", "docs/accuracy.md", "docs/performance.md", "docs/csharp.md")
+    for name in (
+        "README.md",
+        "docs/accuracy.md",
+        "docs/albums.md",
+        "docs/performance.md",
+        "docs/csharp.md",
+    )
 )
 PICTURES = FOLDER.parent / "docs" / "images"
 
 INTRODUCTION = """<!-- Written by benchmarks/report.py from benchmarks/results/*.json; do not edit. -->
 
 `make bench` measures everything anew; `make bench-engine`, `bench-search`, `bench-service`,
-`bench-accuracy`, `bench-people`, `bench-liveness`, `bench-clustering`, `bench-jobs`, `bench-audit` and
-`bench-load` one part each, and what is not measured anew keeps its last figures.
+`bench-accuracy`, `bench-people`, `bench-liveness`, `bench-clustering`, `bench-jobs`, `bench-video`,
+`bench-audit` and `bench-load` one part each, and what is not measured anew keeps its last figures.
 Contestants take turns in one process (A B A B); figures are medians over the rounds, ratios are medians of
 the ratios of each round. What the figures mean, and where the time goes, is in
 [docs/performance.md](../docs/performance.md).
@@ -42,12 +48,16 @@ PICTURES_NOTE = """Small pictures are LFW's (250 x 250, 1.2 faces each); photogr
 megapixels with up to 8 faces."""
 DLIB_NOTE = "dlib 20.0.1 by its own Python on the same pairs: accuracy 99.0 %, TAR 98.7 % at FAR 1 %."
 JOBS = """An album of LFW's pictures under as many keys in moto's S3, indexed by worker processes; the bare
-engine looks at the same files, from bytes to embeddings. Then the same with a worker killed every 10 seconds.
+engine looks at the same files, from bytes to embeddings. Then an album with a worker killed every 10 seconds.
 The pictures are small and the networks those of a phone, so fetching an image and writing its faces weigh
 more than with photographs; and moto's servers and the database use the same processors as the workers: the
 processor time of an image is that of the workers alone.
 """
 
+VIDEO = """A film of {film} looked through as a job, {fps} frames a second, one job at a time in one process:
+from beginning to the result in the database. A look is a frame that is due; one that shows nobody and does
+not change costs less. The search follows the faces, embeds the best of each track, and searches 50 pictures.
+"""
 PEOPLE = """Each registry has 50 people, enrolled from all their pictures but one and verified by that one,
 and 500 strangers; thresholds, margin and review are the defaults. Right and unknown are shares of those who
 were enrolled: who has two pictures alone, of which the other is refused, is not. A picture with several faces
@@ -98,6 +108,7 @@ def page(results: Results) -> str:
         f"## Who is in an album\n\n{CLUSTERING}\n{_clustering(results)}",
         f"## Liveness\n\n{LIVENESS}\n{_liveness(results)}",
         f"## Albums by workers\n\n{JOBS}\n{_jobs(results)}",
+        f"## Videos\n\n{_videos(results)}",
         f"## Search\n\n{_searches(results)}",
         f"## Start and size\n\n{_starts(results)}",
         f"## Service over HTTP\n\nClient and server share the processors.\n\n{_service(results)}",
@@ -317,7 +328,7 @@ def _jobs(results: Results) -> str:
         lines.append(
             (
                 one["title"],
-                str(figures["images"]),
+                f"{figures['images_alone']}, {figures['images']} with kills",
                 f"{figures['bare']['images_per_second']:.1f} ({figures['bare']['processor_ms']:.1f} ms)",
                 f"{alone['images_per_second']:.1f} ({alone['processor_ms']:.1f} ms)",
                 f"{figures['rate_ratio']:.0%} / {figures['processor_ratio']:.0%}",
@@ -329,7 +340,34 @@ def _jobs(results: Results) -> str:
         )
     heads = ("Queue", "Images", "Bare engine, images/s (processor)", "Workers, images/s (processor)")
     more = ("Of the bare rate / processor time", "First image", "Kills, images/s with them")
-    return table((*heads, *more, "Failed, missing or twice", "Wrong progress"), lines)
+    scaling = ""
+    single, pair = (
+        results.number(name, "alone", "images_per_second") for name in ("jobs_ray_one", "jobs_ray")
+    )
+    if single and pair:
+        scaling = f"\nTwo actors beside one: {pair / single:.2f} times as many images a second.\n"
+    return table((*heads, *more, "Failed, missing or twice", "Wrong progress"), lines) + scaling
+
+
+def _videos(results: Results) -> str:
+    lines, about = [], ""
+    for one in _part(results, "video"):
+        for run in one["figures"]["runs"]:
+            film = f"{run['film_seconds']:.1f} seconds ({run['width']} x {run['height']})"
+            about = VIDEO.format(film=film, fps=f"{one['figures']['looks_a_second']:g}") + "\n"
+            lines.append(
+                (
+                    one["title"],
+                    {"FACE_DETECTION": "StartFaceDetection", "FACE_SEARCH": "StartFaceSearch"}[
+                        run["operation"]
+                    ],
+                    f"{run['film_seconds_a_second']:.1f}",
+                    f"{run['processor_ms_a_look']:.1f}",
+                    f"{run['processor_ms_a_film_second']:.0f}",
+                )
+            )
+    heads = ("Networks", "Operation", "Seconds of film a second", "Processor ms a look", "a second of film")
+    return about + table(heads, lines)
 
 
 def _searches(results: Results) -> str:

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [PART ...] [--only NAME] [--quick] [--large]
 
-Parts: engine, search, service, accuracy, people, liveness, clustering, jobs, audit; all without one. A
+Parts: engine, search, service, accuracy, people, liveness, clustering, jobs, video, audit; all without one. A
 measurement is a command of `facerec` or a script of this folder that prints JSON. Its file in `results/` has
 the figures as they were printed, the command, the machine, the versions and the commit; the next run of the
 same measurement writes it anew. What is not run keeps its last file. `report.py` makes the page of results

@@ -2,8 +2,8 @@
 
     python benchmarks/jobs/album_by_workers.py PACK IMAGES --count 10000 --queue embedded|sqs|ray
 
-IMAGES are laid into S3 (moto's server, on this machine) under as many keys as wanted, again and again. The
-same album is indexed twice: by workers that are left alone, and by workers of which one is killed every few
+IMAGES are laid into S3 (moto's server, on this machine) under as many keys as wanted, again and again. Two
+albums are indexed: one by workers that are left alone, and one by workers of which one is killed every few
 seconds. Beside them the bare engine looks at the same files, from bytes to embeddings, before and after. S3's
 server, SQS's and the database share the processors with the workers: processor time an image tells what the
 workers themselves need.
@@ -38,6 +38,8 @@ from facerec.metastore.albums import ImageState
 from facerec.services.external_ids import readable_id
 
 BUCKET = "album"
+BARE = 400
+"""Images that the bare engine looks at, before and after."""
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_SECONDS = 0.25
 MOST_SECONDS = 3000
@@ -48,7 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="An album indexed by worker processes.")
     parser.add_argument("pack")
     parser.add_argument("images", type=Path)
-    parser.add_argument("--count", type=int, default=10_000, help="images of the album")
+    parser.add_argument("--count", type=int, default=10_000, help="images of the album with kills")
+    parser.add_argument("--alone", type=int, help="images of the one without; default: as many")
     parser.add_argument("--queue", choices=("embedded", "sqs", "ray"), default="embedded")
     parser.add_argument("--processes", type=int, default=read_settings().threads, help="workers, or actors")
     parser.add_argument("--kill-every", type=float, default=10.0, help="seconds")
@@ -56,21 +59,24 @@ def main() -> None:
     if chosen.queue != "ray" and chosen.processes < 2:
         parser.error("--processes: two at least, since one is killed while another goes on")
     files = sorted(chosen.images.glob("*.jpg"))[: chosen.count]
+    seen = files[:BARE]
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "MODEL_PATH": chosen.pack}
     engine = open_engine(read_settings())
     with s3_server() as url:
         os.environ["FACEREC_S3_ENDPOINT_URL"] = url
-        names = fill(url, files, chosen.count)
-        before = bare(engine, files)
-        alone = run(engine, chosen, url, names, kill_every=None)
-        killed = run(engine, chosen, url, names, kill_every=chosen.kill_every)
-        after = bare(engine, files)
+        quiet = fill(url, "alone", files, chosen.alone or chosen.count)
+        names = fill(url, "killed", files, chosen.count)
+        before = bare(engine, seen)
+        alone = run(engine, chosen, url, "alone", quiet, kill_every=None)
+        killed = run(engine, chosen, url, "killed", names, kill_every=chosen.kill_every)
+        after = bare(engine, seen)
     bare_rate = (before["images_per_second"] + after["images_per_second"]) / 2
     bare_ms = (before["processor_ms"] + after["processor_ms"]) / 2
     figures = {
         "pack": engine.contract.pack,
         "queue": chosen.queue,
         "images": chosen.count,
+        "images_alone": len(quiet),
         "files": len(files),
         "processes": chosen.processes,
         "kill_every_seconds": chosen.kill_every,
@@ -102,12 +108,12 @@ def s3_server() -> Iterator[str]:
             server.wait()
 
 
-def fill(url: str, files: Sequence[Path], count: int) -> dict[str, str]:
-    """Lay the files into S3 until there are so many objects: file names by external image ids."""
+def fill(url: str, prefix: str, files: Sequence[Path], count: int) -> dict[str, str]:
+    """Lay the files into S3 until a prefix has so many objects: file names by external image ids."""
     client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
     client.create_bucket(Bucket=BUCKET)
     keys = {
-        f"photos/{number // len(files):03}/{files[number % len(files)].name}": number
+        f"{prefix}/{number // len(files):03}/{files[number % len(files)].name}": number
         for number in range(count)
     }
 
@@ -137,9 +143,15 @@ def bare(engine: Engine, files: Sequence[Path]) -> dict[str, float]:
 
 
 def run(
-    engine: Engine, chosen: argparse.Namespace, url: str, names: dict[str, str], *, kill_every: float | None
+    engine: Engine,
+    chosen: argparse.Namespace,
+    url: str,
+    prefix: str,
+    names: dict[str, str],
+    *,
+    kill_every: float | None,
 ) -> dict[str, Any]:
-    """Index the album once."""
+    """Index the album of a prefix."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["FACEREC_DATA_DIR"] = folder
         if chosen.queue == "sqs":
@@ -149,7 +161,7 @@ def run(
         service.albums.service.create("album")
         used = processor_seconds(process.pid)
         listed = time.perf_counter()
-        service.albums.service.add_prefix("album", BUCKET, "photos/")
+        service.albums.service.add_prefix("album", BUCKET, f"{prefix}/")
         figures = follow(service, process, len(names), listed, kill_every)
         if kill_every is None:  # what killed workers have used is not known
             used = processor_seconds(process.pid) - used
