@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 COLLECTION = "people"
-PICTURES = 900
-KILLS = 10
+PICTURES = 500
+KILLS = 4
 NEW = "fake@2.0"
 
 
@@ -189,7 +189,7 @@ class Migrating:
 
 
 @pytest.mark.timeout(900)
-def test_ten_kills_of_a_migration_under_load(tmp_path: Path, database_url: str | None) -> None:
+def test_kills_of_a_migration_under_load(tmp_path: Path, database_url: str | None) -> None:
     data = tmp_path / "data"
     environment = {} if database_url is None else {"DATABASE_URL": database_url}
     settings = read_settings(data_dir=data, database_url=database_url)

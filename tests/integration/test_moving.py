@@ -273,13 +273,13 @@ def ended_or(
     return lambda: process.poll() is not None or measure(path) >= least
 
 
-def test_an_import_that_is_killed_ten_times(tmp_path: Path) -> None:
+def test_an_import_that_is_killed_again_and_again(tmp_path: Path) -> None:
     chance = random.Random(10)
     source, target = tmp_path / "source", tmp_path / "target"
-    make_faces(source, 120_000)
+    make_faces(source, 60_000)
     assert facerec(source, "export", tmp_path / "file").code == 0
     kills = resumed = 0
-    while kills < 10:
+    while kills < 5:
         before = stored_faces(target)
         importing = start(target, "import", tmp_path / "file")
         wait_until(ended_or(importing, stored_faces, target, before + chance.randrange(1, 9_000)))
@@ -291,11 +291,11 @@ def test_an_import_that_is_killed_ten_times(tmp_path: Path) -> None:
         assert after >= before  # it went on, and began nothing anew
         resumed += before > 0
         assert stored_faces(target, "many") == 0
-    assert kills == 10
-    assert resumed >= 8
+    assert kills == 5
+    assert resumed >= 3
     done = facerec(target, "import", tmp_path / "file", "--json")
     assert done.code == 0, done.err
-    assert done.json["FacesImported"] < 120_000
+    assert done.json["FacesImported"] < 60_000
     assert rows_of(target) == rows_of(source)
     assert facerec(target, "import", tmp_path / "file", "--json").json["FacesImported"] == 0
     with closing(sqlite3.connect(target / "facerec.db")) as connection:
@@ -305,8 +305,8 @@ def test_an_import_that_is_killed_ten_times(tmp_path: Path) -> None:
 def test_an_export_that_is_killed_goes_on(tmp_path: Path) -> None:
     chance = random.Random(11)
     source, file, part = tmp_path / "source", tmp_path / "file", tmp_path / "file.part"
-    make_faces(source, 120_000)
-    for _ in range(5):
+    make_faces(source, 60_000)
+    for _ in range(3):
         before = size_of(part)
         exporting = start(source, "export", file)
         wait_until(ended_or(exporting, size_of, part, before + chance.randrange(1, 3_000_000)))
