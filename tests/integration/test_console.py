@@ -128,13 +128,19 @@ def sign_in(page: Page, site: Site, key: str, path: str = "") -> None:
     page.goto(f"{site.server.url}/console/#/{path}")
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Sign in").click()
-    page.locator("main h1").wait_for()
+    wait_until_whole(page)
 
 
 def open_page(page: Page, path: str) -> None:
-    """Go to a page, and wait until it is whole."""
-    page.evaluate("path => { location.hash = `#/${path}`; }", path)
-    page.locator("main h1").wait_for()
+    """Go to a page if another one is shown, and wait until it is whole."""
+    if not page.url.endswith(f"#/{path}"):
+        page.evaluate("path => { document.activeElement.blur(); location.hash = `#/${path}`; }", path)
+        wait_until_whole(page)
+
+
+def wait_until_whole(page: Page) -> None:
+    """Wait for the last that a page does when it is shown: its title takes the focus."""
+    page.locator("main h1:focus").wait_for()
     page.locator("main .skeleton").first.wait_for(state="detached")
 
 
@@ -324,7 +330,6 @@ def test_pages_hinder_nobody(page: Page, site: Site, colours: Any) -> None:
     for path in PAGES:
         open_page(page, path)
         assert hindrances(page, rules=rules) == [], path
-        assert page.evaluate("document.activeElement.tagName") == "H1", path
 
 
 def test_a_phone_shows_it_without_scrolling_aside(page: Page, site: Site) -> None:
@@ -332,7 +337,7 @@ def test_a_phone_shows_it_without_scrolling_aside(page: Page, site: Site) -> Non
     sign_in(page, site, site.admin)
     page.get_by_role("button", name="Menu").click()
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.id") == "opener"
+    page.locator("#opener:focus").wait_for()
     for path in PAGES:
         open_page(page, path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path

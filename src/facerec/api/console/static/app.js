@@ -62,6 +62,7 @@ async function show() {
     return;
   }
   const { route } = found;
+  const focused = document.activeElement;
   closeSide();
   for (const link of document.querySelectorAll(".side a.link")) {
     const here = link.dataset.path === route.parts[0];
@@ -88,7 +89,8 @@ async function show() {
   if (signal.aborted) return;
   const title = view.querySelector("h1");
   document.title = `${title?.textContent ?? route.name} · facerec console`;
-  title?.focus({ preventScroll: true });
+  // Who has gone elsewhere while the page was loaded, into the menu or a field, stays there.
+  if ([focused, document.body].includes(document.activeElement)) title?.focus({ preventScroll: true });
   window.scrollTo(0, 0);
   announce(title?.textContent ?? route.name);
 }
