@@ -97,6 +97,7 @@ def pictures(person: str) -> Iterator[Picture]:
     yield Picture(name="album-person", path=f"albums/launch/{person}", act=album)
     yield Picture(name="jobs", path="jobs")
     yield Picture(name="keys", path="keys")
+    yield Picture(name="audit", path="audit")
     yield Picture(name="accuracy", path="accuracy")
     yield Picture(name="accuracy-dark", path="accuracy", dark=True)
     yield Picture(name="settings", path="settings")

@@ -33,6 +33,7 @@ PAGES = (
     "albums/party",
     "jobs",
     "keys",
+    "audit",
     "accuracy",
     "settings",
 )
@@ -313,10 +314,34 @@ def test_a_key_is_made_once_shown_and_revoked(page: Page, site: Site) -> None:
     headers = {"X-API-Key": secret}
     assert httpx.get(f"{site.server.url}/api/v1/whoami", headers=headers).json()["scope"] == "read"
     page.get_by_role("button", name="Done").click()
+    page.get_by_role("button", name="Rotate gate").click()
+    page.get_by_label("The old secret is taken").select_option("no more")
+    page.locator("dialog").get_by_role("button", name="Rotate").click()
+    page.get_by_text("The key has a new secret").wait_for()
+    rotated = {"X-API-Key": page.locator(".secret code").inner_text()}
+    assert httpx.get(f"{site.server.url}/api/v1/whoami", headers=headers).status_code == 401
+    headers = rotated
+    assert httpx.get(f"{site.server.url}/api/v1/whoami", headers=headers).status_code == 200
+    page.get_by_role("button", name="Done").click()
     page.get_by_role("button", name="Revoke gate").click()
     page.locator("dialog").get_by_role("button", name="Revoke").click()
     page.get_by_text("The key is revoked.").first.wait_for()
     assert httpx.get(f"{site.server.url}/api/v1/whoami", headers=headers).status_code == 401
+
+
+def test_who_did_what_is_read_page_by_page(page: Page, site: Site) -> None:
+    for number in range(30):
+        site.ask("POST", "collections", json={"collection_id": f"room{number}"})
+        site.ask("DELETE", f"collections/room{number}")
+    sign_in(page, site, site.admin, "audit")
+    page.get_by_role("cell", name="room29").first.wait_for()
+    assert page.locator("tbody tr").count() == 50
+    page.get_by_role("button", name="Later").click()
+    page.get_by_role("cell", name="room0", exact=True).first.wait_for()
+    page.get_by_label("About").fill("ann")
+    page.get_by_role("button", name="Look").click()
+    page.get_by_role("cell", name="POST /register").first.wait_for()
+    assert page.get_by_role("cell", name="room0", exact=True).count() == 0
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -52,7 +52,9 @@ def test_keys_and_settings_are_for_admins(server: Running, scope: Scope) -> None
             ("GET", "/keys"),
             ("POST", "/keys"),
             ("DELETE", "/keys/frk_A"),
+            ("POST", "/keys/frk_A/rotate"),
             ("GET", "/settings"),
+            ("GET", "/audit"),
         ):
             answer = api.request(method, path, json={} if method == "POST" else None)
             assert (answer.status_code, answer.json()["code"]) == (403, "AccessDenied"), path
@@ -61,7 +63,7 @@ def test_keys_and_settings_are_for_admins(server: Running, scope: Scope) -> None
 
 def test_a_key_for_some_collections_runs_no_service(server: Running) -> None:
     with client(server, Scope.ADMIN, "door-*") as api:
-        for path in ("/keys", "/settings", "/jobs", "/jobs/set-aside"):
+        for path in ("/audit", "/keys", "/settings", "/jobs", "/jobs/set-aside"):
             assert api.get(path).status_code == 403, path
         assert api.post("/keys", json={"scope": "admin"}).status_code == 403
         assert api.get("/model").status_code == 200
@@ -86,6 +88,58 @@ def test_a_key_is_made_used_and_revoked(server: Running, admin: httpx.Client) ->
     assert admin.delete(f"/keys/{made['key']['key_id']}").status_code == 204
     assert httpx.get(f"{server.url}/api/v1/whoami", headers=headers).status_code == 401
     assert admin.delete("/keys/frk_NOBODY").json()["code"] == "NotFound"
+
+
+def test_a_key_gets_another_secret_and_the_old_one_is_taken_for_a_while(
+    server: Running, admin: httpx.Client
+) -> None:
+    def state(secret: str) -> int:
+        return httpx.get(f"{server.url}/api/v1/whoami", headers={"X-API-Key": secret}).status_code
+
+    first = admin.post("/keys", json={"label": "hall", "collections": ["hall"]}).json()
+    path = f"/keys/{first['key']['key_id']}/rotate"
+    second = admin.post(path, json={}).json()
+    assert second["key"]["key_id"] == first["key"]["key_id"]
+    assert second["key"]["collections"] == ["hall"]
+    assert second["key"]["previous_until"] is not None
+    assert (state(first["secret"]), state(second["secret"])) == (200, 200)
+    third = admin.post(path, json={"grace_seconds": 0}).json()
+    assert [state(made["secret"]) for made in (first, second, third)] == [401, 401, 200]
+    assert admin.post(path, json={"grace_seconds": -1}).status_code == 422
+    assert admin.post("/keys/frk_NOBODY/rotate", json={}).json()["code"] == "NotFound"
+    admin.delete(f"/keys/{first['key']['key_id']}")
+    assert admin.post(path, json={}).json()["code"] == "Conflict"
+
+
+def test_the_audit_log_is_read_page_by_page(server: Running, admin: httpx.Client) -> None:
+    made = [
+        admin.post("/keys", json={"label": f"key{number}"}).json()["key"]["key_id"] for number in range(5)
+    ]
+    admin.post("/collections", json={"collection_id": "audited"})
+    admin.delete("/collections/audited")
+    whole = admin.get("/audit", params={"limit": 1000}).json()
+    assert whole["next_token"] is None
+    assert [one["operation"] for one in whole["entries"][:3]] == [
+        "DELETE /collections/{collection_id}",
+        "POST /collections",
+        "POST /keys",
+    ]
+    assert [one["access_key"] for one in whole["entries"][2:7]] == made[::-1]
+    assert whole["entries"][0]["collection"] == "audited"
+    paged: list[Any] = []
+    token = None
+    while True:
+        page = admin.get("/audit", params={"limit": 2, **({"next_token": token} if token else {})}).json()
+        paged += page["entries"]
+        token = page["next_token"]
+        if token is None:
+            break
+        assert len(page["entries"]) == 2
+    assert paged == whole["entries"]
+    assert admin.get("/audit", params={"person": "nobody"}).json()["entries"] == []
+    for wrong in ("x", "1/2", "nan/0/a", f"1/{10**30}/a"):
+        answer = admin.get("/audit", params={"next_token": wrong})
+        assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter"), wrong
 
 
 @pytest.mark.parametrize("wrong", [{"rate": "often"}, {"collections": ["a b"]}])

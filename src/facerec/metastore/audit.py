@@ -31,13 +31,19 @@ _MOVE = (
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRow:
-    """An entry as it is stored."""
+class AuditPlace:
+    """Where an entry is among all."""
 
     chain: str
     number: int
     at: float
     """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow(AuditPlace):
+    """An entry as it is stored."""
+
     content: str
     """JSON."""
 
@@ -74,16 +80,26 @@ def append(connection: sa.Connection, key: bytes, chain: str, entries: Sequence[
 
 
 def latest(
-    connection: sa.Connection, *, since: float, limit: int, person: str | None = None
+    connection: sa.Connection,
+    *,
+    since: float,
+    limit: int,
+    person: str | None = None,
+    after: AuditPlace | None = None,
 ) -> list[AuditRow]:
     """The newest entries from `since` (seconds since the epoch) on, the newest first.
 
-    person: only those with this pseudonym, which is nothing else's id.
+    person: only those with this pseudonym, which is nothing else's id. after: only those that come after the
+    entry of this place in that order.
     """
     entry = audit_entries.c
     query = sa.select(entry.chain, entry.number, entry.at, entry.content).where(entry.at >= since)
     if person is not None:
         query = query.where(_has(entry.content, person))
+    if after is not None:
+        later = sa.and_(entry.chain == after.chain, entry.number < after.number)
+        same_moment = sa.and_(entry.at == after.at, sa.or_(entry.chain > after.chain, later))
+        query = query.where(sa.or_(entry.at < after.at, same_moment))
     query = query.order_by(entry.at.desc(), entry.chain, entry.number.desc()).limit(limit)
     return [AuditRow(*row) for row in connection.execute(query)]
 

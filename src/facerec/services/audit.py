@@ -20,7 +20,7 @@ from facerec.config import AuditPolicy
 from facerec.db import Connection, Database
 from facerec.errors import StorageError
 from facerec.metastore import audit, meta
-from facerec.metastore.audit import ChainState
+from facerec.metastore.audit import AuditPlace, ChainState
 from facerec.observability import RequestContext, request_context
 from facerec.services.background import Background
 
@@ -202,13 +202,21 @@ class AuditLog:
         return hmac.new(self._name_key, name.encode(), hashlib.sha256).hexdigest()[:24]
 
     def latest(
-        self, *, since: float = 0.0, limit: int = 1000, person: str | None = None
+        self,
+        *,
+        since: float = 0.0,
+        limit: int = 1000,
+        person: str | None = None,
+        after: AuditPlace | None = None,
     ) -> list[dict[str, Any]]:
-        """The newest entries, the newest first. person: of those about this id that a caller gave."""
+        """The newest entries, the newest first.
+
+        person: of those about this id that a caller gave. after: of those that come after this place.
+        """
         self.flush()
         pseudonym = None if person is None else self.pseudonym(person)
         with self._database.read() as connection:
-            rows = audit.latest(connection, since=since, limit=limit, person=pseudonym)
+            rows = audit.latest(connection, since=since, limit=limit, person=pseudonym, after=after)
         return [
             {"at": row.at, "chain": row.chain, "number": row.number, **json.loads(row.content)}
             for row in rows

@@ -17,6 +17,7 @@ from facerec.api.rest.admission import Admission, Bounds
 from facerec.api.rest.album_people import album_people_router
 from facerec.api.rest.albums import albums_router
 from facerec.api.rest.audit import Audited
+from facerec.api.rest.audit_entries import audit_router
 from facerec.api.rest.caller import caller_router
 from facerec.api.rest.collections import collections_router
 from facerec.api.rest.docs_page import docs_routes
@@ -92,6 +93,7 @@ TAGS = {
     "videos": "Who is in a film, and when.",
     "caller": "Whose key it is.",
     "keys": "Who may come in, and what each may do.",
+    "audit": "Who enrolled, searched and deleted whom.",
     "jobs": "The queue of what is done in the background.",
     "settings": "What the service was started with.",
     "model": "What recognises, and how well.",
@@ -253,6 +255,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.include_router(videos_router(service.videos, max_bytes=settings.max_video_bytes))
     app.include_router(caller_router(settings.registry_collection))
     app.include_router(keys_router(service.keys))
+    app.include_router(audit_router(service.audit))
     app.include_router(jobs_router(service.jobs))
     app.include_router(settings_router(settings))
     app.include_router(model_router(service.engine, settings))

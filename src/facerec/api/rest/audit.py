@@ -66,5 +66,6 @@ class Audited:
             outcome=outcome,
             face_ids=tuple(dict.fromkeys([*([] if face is None else [face]), *context.faces])),
             people=tuple(dict.fromkeys([*([] if person is None else [person]), *context.people])),
+            access_key=context.access_key,
         )
         await run_in_threadpool(self._log.record, context, deed)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, Strict
 from facerec.access import AccessKey, KeyKind, Scope, parse_collections, parse_rate
 from facerec.api.rest.person_models import Body
 from facerec.errors import InvalidParameter
+from facerec.observability import current_request
 from facerec.services.keys import KeyLimits, KeyService
 
 KeyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,128}$")]
@@ -49,6 +50,14 @@ class NewKeyRequest(Body):
             raise InvalidParameter(str(error)) from error
 
 
+class RotationRequest(Body):
+    """How a key gets another secret."""
+
+    grace_seconds: Annotated[int, Strict()] = Field(
+        86_400, ge=0, le=90 * 86_400, description="Seconds for which the present secret is taken too."
+    )
+
+
 class KeyModel(BaseModel):
     """A key, without its secret."""
 
@@ -62,6 +71,7 @@ class KeyModel(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    previous_until: datetime | None = Field(description="Until when the secret before a rotation is taken.")
 
     @classmethod
     def of(cls, key: AccessKey) -> KeyModel:
@@ -77,6 +87,7 @@ class KeyModel(BaseModel):
             created_at=datetime.fromtimestamp(key.created_at, UTC),
             expires_at=_moment(key.expires_at),
             revoked_at=_moment(key.revoked_at),
+            previous_until=_moment(key.previous_until),
         )
 
 
@@ -108,11 +119,20 @@ def keys_router(keys: KeyService) -> APIRouter:
     def create(body: NewKeyRequest) -> NewKeyModel:
         """Make a key. From the first one on every request needs a key."""
         made = keys.create(body.label, kind=body.kind, limits=body.limits())
+        current_request().access_key = made.key.access_key_id
+        return NewKeyModel(key=KeyModel.of(made.key), secret=made.secret)
+
+    @router.post("/{key_id}/rotate")
+    def rotate(key_id: KeyId, body: RotationRequest) -> NewKeyModel:
+        """Give a key another secret: every process takes it, and for a while the present one too."""
+        current_request().access_key = key_id
+        made = keys.rotate(key_id, grace_seconds=body.grace_seconds)
         return NewKeyModel(key=KeyModel.of(made.key), secret=made.secret)
 
     @router.delete("/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
     def revoke(key_id: KeyId) -> None:
         """Revoke a key: no process takes it any more when this is answered."""
+        current_request().access_key = key_id
         keys.revoke(key_id)
 
     return router

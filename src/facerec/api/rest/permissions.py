@@ -32,10 +32,12 @@ ADMINISTRATION = frozenset(
         ("GET", "/keys"),
         ("POST", "/keys"),
         ("DELETE", "/keys/{key_id}"),
+        ("POST", "/keys/{key_id}/rotate"),
+        ("GET", "/audit"),
         ("GET", "/settings"),
     }
 )
-"""What makes and removes collections and keys, and shows how the service is set up."""
+"""What makes and removes collections and keys, and shows how the service is set up and was used."""
 
 REGISTRY = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the paths that are about the registry's collection."""

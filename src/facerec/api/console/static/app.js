@@ -28,6 +28,7 @@ const GROUPS = [
   ["Operate", [
     ["jobs", "Jobs", "jobs", "jobs", "read", "all"],
     ["keys", "Keys", "keys", "keys", "admin", "all"],
+    ["audit", "Audit", "audit", "audit", "admin", "all"],
     ["accuracy", "Accuracy", "accuracy", "accuracy", "read"],
     ["settings", "Settings", "settings", "settings", "admin", "all"],
   ]],

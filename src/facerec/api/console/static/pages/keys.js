@@ -1,4 +1,4 @@
-// Keys: listed, made, revoked.
+// Keys: listed, made, rotated, revoked.
 
 import { call, key, part } from "../api.js";
 import { ask, button, card, empty, field, input, moment, note, pageHead, fillLater, pill, select, table, toast } from "../components.js";
@@ -6,6 +6,7 @@ import { h, replace } from "../dom.js";
 import { caller, signIn } from "../session.js";
 
 const ENDS = [["", "Never"], ["86400", "In a day"], ["2592000", "In 30 days"], ["7776000", "In 90 days"], ["31536000", "In a year"]];
+const GRACES = [["86400", "for a day more"], ["604800", "for a week more"], ["3600", "for an hour more"], ["0", "no more"]];
 
 export async function show(view, { signal }) {
   const list = h("div");
@@ -24,13 +25,17 @@ function rows(keys, changed) {
     h("div", null, h("span", { class: "main" }, each.label || "without a label"), h("div", { class: "mono muted" }, each.key_id)),
     each.kind === "api" ? "API" : "AWS", pill(each.scope, each.scope === "admin" ? "accent plain" : "plain"),
     each.collections.length ? each.collections.join(", ") : h("span", { class: "muted" }, "all"), state(each),
-    each.active && button("Revoke", async () => { if (await revoke(each)) await changed(); }, { kind: "small quiet danger", label: `Revoke ${each.label || each.key_id}` })]));
+    each.active && h("div", { class: "actions" },
+      button("Rotate", async () => { if (await rotate(each)) await changed(); }, { kind: "small quiet", label: `Rotate ${each.label || each.key_id}` }),
+      button("Revoke", async () => { if (await revoke(each)) await changed(); }, { kind: "small quiet danger", label: `Revoke ${each.label || each.key_id}` }))]));
 }
 
 function state(each) {
   if (each.revoked_at) return pill("Revoked", "bad");
   if (!each.active) return pill("Expired", "fair");
-  return each.expires_at ? pill(`Until ${moment(each.expires_at)}`, "good") : pill("Active", "good");
+  const now = each.expires_at ? pill(`Until ${moment(each.expires_at)}`, "good") : pill("Active", "good");
+  const old = each.previous_until && new Date(each.previous_until) > new Date();
+  return old ? h("div", { class: "actions" }, now, pill(`Old secret until ${moment(each.previous_until)}`, "fair")) : now;
 }
 
 function revoke(each) {
@@ -42,6 +47,30 @@ function revoke(each) {
       await call("DELETE", `keys/${part(each.key_id)}`);
       toast("The key is revoked.");
     },
+  });
+}
+
+async function rotate(each) {
+  const grace = select(GRACES);
+  let made = null;
+  await ask({
+    title: `A new secret for ${each.label || each.key_id}?`, agree: "Rotate",
+    text: "Its id, scope and limits stay. Clients change over one by one while the old secret is taken too.",
+    fields: [field("The old secret is taken", grace)],
+    action: async () => { made = await call("POST", `keys/${part(each.key_id)}/rotate`, { json: { grace_seconds: Number(grace.value) } }); },
+  });
+  if (!made) return null;
+  if (each.key_id === caller.key_id) key.set(made.secret);
+  await tellSecret("The key has a new secret", made);
+  return made;
+}
+
+function tellSecret(title, made) {
+  const copy = button("Copy", async () => { await navigator.clipboard.writeText(made.secret); toast("Copied."); }, { sign: "copy" });
+  return ask({
+    title, close: "Done",
+    text: "Nobody can read its secret again: copy it now.",
+    fields: [made.key.kind === "aws" && note("", "Access key id", made.key.key_id), h("div", { class: "secret" }, h("code", null, made.secret), copy)],
   });
 }
 
@@ -71,11 +100,6 @@ async function create() {
     key.set(made.secret);
     await signIn();
   }
-  const copy = button("Copy", async () => { await navigator.clipboard.writeText(made.secret); toast("Copied."); }, { sign: "copy" });
-  await ask({
-    title: "The key is made", close: "Done",
-    text: "Nobody can read its secret again: copy it now.",
-    fields: [made.key.kind === "aws" && note("", "Access key id", made.key.key_id), h("div", { class: "secret" }, h("code", null, made.secret), copy)],
-  });
+  await tellSecret("The key is made", made);
   return made;
 }
