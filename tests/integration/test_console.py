@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import httpx
 import pytest
 from browser import Watch, chromium, hindrances
@@ -63,9 +64,12 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(scrfd_pack: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    scrfd_pack: Path, shared: Path, s3_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("console")
-    settings = {"FACEREC_SWEEP_SECONDS": "1"}
+    account = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    settings = {"FACEREC_SWEEP_SECONDS": "1", "FACEREC_S3_ENDPOINT_URL": s3_url, **account}
     with serving(folder / "data", model=scrfd_pack, settings=settings) as server:
         made = Site(
             server,
@@ -302,6 +306,45 @@ def test_people_of_an_album_are_seen_and_named(page: Page, site: Site) -> None:
     page.get_by_role("link", name="Find a guest").click()
     page.set_input_files("input[aria-label='Drop a photo here']", site.photos / "005_A.jpg")
     page.get_by_role("cell", name="003_A.jpg").wait_for()
+
+
+def test_photos_are_fetched_and_people_split_and_hidden(page: Page, site: Site, s3_url: str) -> None:
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    s3.create_bucket(Bucket="console")
+    names = ("003_A.jpg", "004_A.jpg", "007_B.jpg")
+    for name in names:
+        s3.put_object(Bucket="console", Key=name, Body=(site.photos / name).read_bytes())
+    site.ask("POST", "albums", json={"album_id": "booth"})
+    sources = [f"s3://console/{name}" for name in names]
+    site.ask("POST", "albums/booth/images", json={"images": sources})
+    sign_in(page, site, site.admin, "albums/booth")
+    page.get_by_text("3 looked at").wait_for(timeout=60_000)  # told by events while the page is open
+    page.get_by_role("link", name="Person 2").wait_for(timeout=60_000)
+    assert page.locator(".gallery canvas").count() == 0
+    page.get_by_role("button", name="Fetch photos from their sources").click()
+    page.locator(".gallery canvas").nth(1).wait_for(timeout=60_000)
+    page.get_by_role("link", name="Person 1").click()
+    page.get_by_role("button", name="Fetch photos from their sources").click()
+    page.locator(".photos-of canvas").nth(1).wait_for(timeout=60_000)
+    page.get_by_label("Choose the face in 004_A.jpg").check()
+    page.get_by_role("button", name="Another person").click()
+    page.get_by_text("In 1 photo of this album.").wait_for()
+    page.get_by_role("button", name="Hide").click()
+    page.get_by_text("hidden", exact=True).wait_for()
+    page.get_by_role("link", name="The album").click()
+    page.get_by_role("link", name="Person 2").wait_for()
+    assert page.locator(".gallery .person").count() == 2
+    page.get_by_label("Hidden people too").check()
+    page.get_by_role("link", name="Person 3").wait_for()
+    assert hindrances(page) == []
+    people = site.ask("GET", "albums/booth/people", params={"hidden": "true"})["people"]
+    assert sorted((one["photos"], one["hidden"]) for one in people) == [(1, False), (1, False), (1, True)]
 
 
 def test_a_key_is_made_once_shown_and_revoked(page: Page, site: Site) -> None:

@@ -200,6 +200,33 @@ def test_a_version_is_another_image_and_stays_what_it_was(place: Place, album: s
     assert [photo["version"] for photo in found["photos"]] == [first]
 
 
+def test_an_image_is_fetched_from_its_source(place: Place, album: str) -> None:
+    picture, key = draw("ann"), f"{album}/a.png"
+    place.put(key, picture)
+    place.put(f"{album}/text.png", b"<script>alert(1)</script>")
+    body = {"images": [f"s3://{BUCKET}/{key}", f"s3://{BUCKET}/{album}/text.png"]}
+    place.client.post(f"/albums/{album}/images", json=body)
+    place.client.post(f"/albums/{album}/uploads", files={"files": ("b.png", draw("bob"))})
+    path = f"/albums/{album}/images"
+    sources = {each["number"]: each["source"] for each in place.client.get(path).json()["images"]}
+    assert sorted(sources) == [1, 2, 3]
+    answer = place.client.get(f"{path}/1/source")
+    assert (answer.status_code, answer.content) == (200, picture)
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("image/png", "no-store")
+    for number, status, code in (
+        (2, 400, "InvalidImage"),
+        (3, 404, "NotFound"),
+        (4, 404, "NotFound"),
+        (0, 422, "InvalidRequest"),
+    ):
+        answer = place.client.get(f"{path}/{number}/source")
+        assert (answer.status_code, answer.json()["code"]) == (status, code), number
+    assert place.client.get("/albums/nowhere/images/1/source").json()["code"] == "AlbumNotFound"
+    place.s3.delete_object(Bucket=BUCKET, Key=key)
+    answer = place.client.get(f"{path}/1/source")
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidS3Object")
+
+
 def test_a_cancelled_album_stops_and_its_events_end(place: Place, album: str) -> None:
     place.client.post(
         f"/albums/{album}/images", json={"images": [f"s3://{BUCKET}/x{n}.jpg" for n in range(5)]}

@@ -61,6 +61,17 @@ def test_keys_and_settings_are_for_admins(server: Running, scope: Scope) -> None
         assert api.post("/jobs/retry", json={"job_ids": ["1"]}).is_success == (scope is Scope.WRITE)
 
 
+@pytest.mark.parametrize(
+    ("scope", "collections", "status"),
+    [(Scope.READ, (), 403), (Scope.WRITE, ("other",), 403), (Scope.WRITE, ("album",), 404)],
+)
+def test_photos_at_their_sources_are_for_keys_that_write(
+    server: Running, scope: Scope, collections: tuple[str, ...], status: int
+) -> None:
+    with client(server, scope, *collections) as api:
+        assert api.get("/albums/album/images/1/source").status_code == status
+
+
 def test_a_key_for_some_collections_runs_no_service(server: Running) -> None:
     with client(server, Scope.ADMIN, "door-*") as api:
         for path in ("/audit", "/keys", "/settings", "/jobs", "/jobs/set-aside"):

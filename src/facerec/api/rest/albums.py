@@ -7,8 +7,8 @@ from typing import Annotated
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, File, Query, UploadFile, status
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, File, Path, Query, UploadFile, status
+from fastapi.responses import Response, StreamingResponse
 
 from facerec.api.rest.album_models import (
     AddedModel,
@@ -152,6 +152,13 @@ def _add_image_routes(router: APIRouter, albums: AlbumUseCases) -> None:
             album_id, state=None if state is None else state.meant, limit=limit, token=next_token
         )
         return ImagePage(images=[ImageModel.of(each) for each in page.items], next_token=page.next_token)
+
+    @router.get("/{album_id}/images/{number}/source", response_class=Response, responses=told_as("image/*"))
+    def source(album_id: AlbumId, number: Annotated[int, Path(ge=1, lt=2**31)]) -> Response:
+        """An image as it lies at its source, fetched anew: a whole photo, so for keys that may write."""
+        original = albums.originals.load(album_id, number)
+        kind = f"image/{original.format.lower()}"
+        return Response(original.data, media_type=kind, headers={"Cache-Control": "no-store"})
 
     uploads = APIRouter(prefix="/albums", tags=["albums"])
 

@@ -39,6 +39,9 @@ ADMINISTRATION = frozenset(
 )
 """What makes and removes collections and keys, and shows how the service is set up and was used."""
 
+SHOWING_PHOTOS = frozenset({("GET", "/albums/{album_id}/images/{number}/source")})
+"""What changes nothing, but gives away whole photos that the service has access to."""
+
 REGISTRY = ("/register", "/verify", "/identify", "/persons", "/faces", "/registrations")
 """First parts of the paths that are about the registry's collection."""
 
@@ -68,6 +71,8 @@ def scope_of(method: str, route: str) -> Scope:
     """The scope that a request needs. route: the pattern of its path, without the prefix."""
     if (method, route) in ADMINISTRATION:
         return Scope.ADMIN
+    if (method, route) in SHOWING_PHOTOS:
+        return Scope.WRITE
     return Scope.READ if method in ("GET", "HEAD") or route in READING_POSTS else Scope.WRITE
 
 

@@ -9,6 +9,7 @@ from facerec.images.base import ImageLoader, ObjectStore
 from facerec.jobs.base import JobQueue
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.indexing import AlbumIndexing
+from facerec.services.albums.originals import AlbumOriginals
 from facerec.services.albums.people import AlbumPeople
 from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.searching import AlbumSearch
@@ -30,6 +31,7 @@ class AlbumUseCases:
     search: AlbumSearch
     imports: ImportService
     people: AlbumPeople
+    originals: AlbumOriginals
     indexing: AlbumIndexing
     """What does the jobs of images."""
     placing: PeoplePlacing
@@ -57,6 +59,7 @@ def album_use_cases(
         uploads=AlbumUploads(database, faces, placing, lifetimes=lifetimes),
         search=AlbumSearch(database, vectors, engines, images, lifetimes=lifetimes),
         imports=ImportService(database, service, lifetimes=lifetimes),
+        originals=AlbumOriginals(database, images),
         people=AlbumPeople(database, placing, lifetimes=lifetimes),
         indexing=AlbumIndexing(database, service, faces, objects, placing, audit, lifetimes=lifetimes),
         placing=placing,

@@ -88,6 +88,12 @@ export async function call(method, path, options) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** A file that the REST door answers with. */
+export async function fetchFile(path, name, options) {
+  const blob = await (await send("GET", new URL(path, API), options)).blob();
+  return new File([blob], name, { type: blob.type });
+}
+
 /** Each item of a listing, page after page, up to `most`. */
 export async function all(path, member, { query, signal, most = 1000 } = {}) {
   const found = [];

@@ -1,5 +1,6 @@
 // Photos that somebody chose for the console to cut faces from: the service keeps none. They stay in this tab.
 
+import { fetchFile, part } from "./api.js";
 import { h, icon } from "./dom.js";
 import { faceOf, openPhoto } from "./photo.js";
 
@@ -15,6 +16,26 @@ export function shelve(chosen) {
 }
 
 export const shelved = () => files.size;
+
+/** Put photos on the shelf that an album has by reference, a few at a time. Resolves to how many could not be had. */
+export async function fetchSources(album, records, { signal }) {
+  const wanted = new Map(records.filter((each) => each?.number && each.source && !each.source.startsWith("upload:") && !fileOf(each)).map((each) => [each.number, each]));
+  const waiting = [...wanted.values()];
+  let missing = 0;
+  const fetchNext = async () => {
+    for (let each = waiting.shift(); each; each = waiting.shift()) {
+      try {
+        const file = await fetchFile(`albums/${part(album)}/images/${each.number}/source`, each.source, { signal });
+        files.set(plain(each.source), file);
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        missing += 1;
+      }
+    }
+  };
+  await Promise.all([1, 2, 3].map(fetchNext));
+  return missing;
+}
 
 function fileOf(record) {
   for (const name of [record.source, record.external_id]) {

@@ -5,7 +5,7 @@ import { button, card, check, count, counted, errorNote, field, input, pageHead,
 import { h, replace } from "../dom.js";
 import { refusal } from "../session.js";
 import { faceLater } from "../shelf.js";
-import { ownPhotos } from "./album.js";
+import { fromSources, ownPhotos } from "./album.js";
 
 export async function show(view, { album: id, person: personId, signal }) {
   const path = `albums/${part(id)}/people/${part(personId)}`;
@@ -57,5 +57,5 @@ export async function show(view, { album: id, person: personId, signal }) {
   replace(view,
     pageHead(person.name ?? "Without a name", `In ${counted(person.photos, "photo")} of this album.`, { back: { href: back, text: "The album" },
       actions: [person.confirmed && pill("confirmed by somebody", "good"), person.hidden && pill("hidden", "fair")] }),
-    h("div", { class: "stack" }, naming, trouble, card("Photos", h("div", null, list, bar), { actions: [ownPhotos(draw)] })));
+    h("div", { class: "stack" }, naming, trouble, card("Photos", h("div", null, list, bar), { actions: [ownPhotos(draw), fromSources(id, async () => photos, async () => draw(), signal)] })));
 }

@@ -5,7 +5,7 @@ import { ask, button, card, check, count, counted, duration, empty, errorNote, f
 import { h, replace } from "../dom.js";
 import { dropZone, openPhoto, pasteInto } from "../photo.js";
 import { refusal } from "../session.js";
-import { faceLater, shelve, shelved } from "../shelf.js";
+import { faceLater, fetchSources, shelve, shelved } from "../shelf.js";
 import { remove } from "./albums.js";
 
 const MOST_TOGETHER = 8;
@@ -19,7 +19,10 @@ export async function show(view, { album: id, signal }) {
   const told = h("div", { class: "stack tight", "aria-live": "polite" });
   const people = h("div");
   const failed = h("div");
-  const drawPeople = () => fillLater(people, () => grid(path, id, why, { signal, changed: drawPeople }));
+  const hidden = check("Hidden people too", { onchange: () => drawPeople() });
+  const peopleOf = () => call("GET", `${path}/people`, { query: { limit: 100, hidden: hidden.box.checked }, signal });
+  const covers = async () => (await peopleOf()).people.map((person) => person.cover);
+  const drawPeople = () => fillLater(people, async () => grid(await peopleOf(), path, id, why, { changed: drawPeople }));
   const refresh = async () => {
     const state = await call("GET", path, { signal });
     drawProgress(progress, state);
@@ -58,7 +61,7 @@ export async function show(view, { album: id, signal }) {
       button("Delete", async () => { if (await remove(album)) location.hash = "#/albums"; }, { kind: "danger", sign: "trash", refusal: why }),
     ] }),
     h("div", { class: "stack" }, zone, told, card("Progress", progress), failed, card("People", people, {
-      actions: [ownPhotos(drawPeople), button("Group anew", async () => {
+      actions: [hidden, ownPhotos(drawPeople), fromSources(id, covers, drawPeople, signal), button("Group anew", async () => {
         await call("POST", `${path}/people/recluster`);
         await whenGrouped(path, drawPeople, signal);
       }, { kind: "small", sign: "refresh", refusal: why })],
@@ -151,6 +154,15 @@ export function ownPhotos(changed) {
   return h("span", null, chooser, button(shelved() ? "More photos to cut faces from" : "Show faces from my photos", () => chooser.click(), { kind: "small", sign: "upload" }));
 }
 
+/** A button that has photos fetched from S3 or their addresses for the faces to be cut from. records: resolves to them. */
+export function fromSources(album, records, changed, signal) {
+  return button("Fetch photos from their sources", async () => {
+    const missing = await fetchSources(album, await records(), { signal });
+    toast(missing ? `${counted(missing, "photo")} could not be fetched.` : "The photos are in this tab.", missing ? "warning" : "check");
+    await changed();
+  }, { kind: "small", sign: "next", refusal: refusal("write", album) });
+}
+
 /** Draw the people once a grouping that was asked for is through; and at once, as they are. */
 async function whenGrouped(path, draw, signal) {
   await draw();
@@ -162,8 +174,7 @@ async function whenGrouped(path, draw, signal) {
   if (!signal.aborted) await draw();
 }
 
-async function grid(path, id, why, { signal, changed }) {
-  const { people, pending, next_token: next } = await call("GET", `${path}/people`, { query: { limit: 100 }, signal });
+function grid({ people, pending, next_token: next }, path, id, why, { changed }) {
   if (!people.length) {
     return empty("people", pending ? "The photos are being looked through" : "Nobody yet",
       pending ? "People appear here as soon as their faces are grouped." : "Add photos: everybody in them is found and shown here, those in most photos first.");
@@ -202,6 +213,6 @@ function tile(person, at, id, picked, drawBar) {
   const href = `#/albums/${part(id)}/${part(person.person_id)}`;
   const element = h("li", { class: "person" },
     h("a", { href, tabindex: "-1", "aria-hidden": "true" }, faceLater(person.cover, { label: name })), box,
-    h("div", null, h("a", { class: "name", href, style: { display: "block" } }, name), h("span", { class: "muted small" }, counted(person.photos, "photo"))));
+    h("div", null, h("a", { class: "name", href, style: { display: "block" } }, name), h("span", { class: "muted small" }, counted(person.photos, "photo"), person.hidden && ", hidden")));
   return element;
 }
