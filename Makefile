@@ -31,7 +31,7 @@ demo: $(VENV)/.demo ## Enrol a portrait, find it again in altered copies, draw t
 AGAIN = $(BIN)/pytest --last-failed --last-failed-no-failures none --exitfirst
 
 test: check ## Check and test everything (TESTERS=... processes share the tests)
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not alone" || $(AGAIN)
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not alone" || $(AGAIN)
 	$(BIN)/pytest -m alone || $(AGAIN)
 
 .PHONY: coverage

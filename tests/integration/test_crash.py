@@ -20,7 +20,7 @@ from facerec.engine.fake import FakeEngine, draw
 pytestmark = pytest.mark.slow
 
 COLLECTION = "crash"
-CRASHES = 8
+CRASHES = 6
 CALLERS = 4
 
 

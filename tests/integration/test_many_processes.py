@@ -28,7 +28,7 @@ from facerec.engine.fake import FakeEngine
 pytestmark = pytest.mark.slow
 
 SOAK_SECONDS = float(os.environ.get("FACEREC_SOAK_SECONDS", "10"))
-DEATHS = 8
+DEATHS = 5
 
 
 @contextlib.contextmanager

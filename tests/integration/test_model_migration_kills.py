@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 COLLECTION = "people"
-PICTURES = 500
-KILLS = 4
+PICTURES = 300
+KILLS = 3
 NEW = "fake@2.0"
 
 

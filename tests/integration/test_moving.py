@@ -279,7 +279,7 @@ def test_an_import_that_is_killed_again_and_again(tmp_path: Path) -> None:
     make_faces(source, 60_000)
     assert facerec(source, "export", tmp_path / "file").code == 0
     kills = resumed = 0
-    while kills < 5:
+    while kills < 4:
         before = stored_faces(target)
         importing = start(target, "import", tmp_path / "file")
         wait_until(ended_or(importing, stored_faces, target, before + chance.randrange(1, 9_000)))
@@ -291,8 +291,8 @@ def test_an_import_that_is_killed_again_and_again(tmp_path: Path) -> None:
         assert after >= before  # it went on, and began nothing anew
         resumed += before > 0
         assert stored_faces(target, "many") == 0
-    assert kills == 5
-    assert resumed >= 3
+    assert kills == 4
+    assert resumed >= 2
     done = facerec(target, "import", tmp_path / "file", "--json")
     assert done.code == 0, done.err
     assert done.json["FacesImported"] < 60_000

@@ -344,11 +344,11 @@ def test_processes_take_turns_and_one_that_is_killed_holds_nobody_up(
 
 
 @pytest.mark.slow
-def test_among_a_hundred_thousand_faces_true_matches_come_first_as_with_float32(
+def test_among_thirty_thousand_faces_true_matches_come_first_as_with_float32(
     database: Database, double: PineconeDouble
 ) -> None:
     store = remote_store(database, pinecone_target(database, double.url), patience=300)
-    exact = unit(30, 100_000)
+    exact = unit(30, 30_000)
     for start in range(0, len(exact), 10_000):
         collection = add(database, exact[start : start + 10_000])
     rng = np.random.default_rng(31)

@@ -37,7 +37,13 @@ class Prepared:
         if compiled is None:
             compiled = self._compiled[name] = _Compiled(self._statement, connection.dialect)
         driver: Any = connection.connection.driver_connection
-        rows: list[tuple[Any, ...]] = driver.execute(compiled.text, compiled.parameters(values)).fetchall()
+        parameters = compiled.parameters(values)
+        try:
+            rows: list[tuple[Any, ...]] = driver.execute(compiled.text, parameters).fetchall()
+        except Exception as error:
+            if getattr(driver, "closed", False):  # lost: SQLAlchemy, which did not see it, must not use it
+                connection.invalidate(error)
+            raise
         return rows
 
 
