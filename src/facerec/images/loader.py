@@ -24,6 +24,9 @@ _LOADS = {
 }
 """How loads are timed and counted, by the kind of reference."""
 
+AT_WORK_A_PROCESSOR = 8
+"""Images that requests or jobs of a process load at once, for each of its processors."""
+
 
 class ReferenceLoader:
     """Loads images of every kind of reference. Safe to call from many threads."""
@@ -85,7 +88,8 @@ def open_sources(settings: Settings) -> tuple[ImageLoader, S3Objects]:
         endpoint_url=settings.s3_endpoint_url,
         credentials=settings.aws_credentials,
         max_bytes=settings.max_s3_image_bytes,
-        connections=settings.threads * 2,
+        # One for each image at work: what is over is closed and opened anew for the next image.
+        connections=max(settings.job_threads or 0, settings.threads * AT_WORK_A_PROCESSOR),
     )
     urls = UrlSource(
         allowed_hosts=settings.url_allowed_hosts,
