@@ -103,7 +103,7 @@ $(BIN)/python:
 $(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/peers.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[onnxruntime,eval]' --requirement benchmarks/requirements.txt
+		--editable '.[onnxruntime,eval,video]' --requirement benchmarks/requirements.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
 	@touch $@
 
