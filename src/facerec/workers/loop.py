@@ -111,6 +111,7 @@ class Worker:
         self._lock = threading.Lock()
         self._finished: SimpleQueue[_Held] = SimpleQueue()
         self._rest = 0.0
+        self._rests_until = 0.0
         self._asks_at = 0.0
         """When the queue may be asked for jobs again (time.monotonic)."""
         self.tally = Tally()
@@ -272,10 +273,10 @@ class Worker:
     def _take_rest(self) -> None:
         """Lease nothing for a while: longer, while what was away stays away."""
         now = time.monotonic()
-        if now < self._asks_at:
+        if now < self._rests_until:  # others of the jobs that were at work when it went away
             return
         self._rest = min(max(self._rest * 2, FIRST_REST_SECONDS), LONGEST_REST_SECONDS)
-        self._asks_at = now + self._rest
+        self._rests_until = self._asks_at = now + self._rest
 
     def _beat(self, over: threading.Event) -> None:
         """In a thread: prolong the leases of what is held, again and again."""
