@@ -18,11 +18,13 @@ from typing import Any
 
 from facerec.config import AuditPolicy
 from facerec.db import Connection, Database
+from facerec.domain import Page
 from facerec.errors import StorageError
 from facerec.metastore import audit, meta
 from facerec.metastore.audit import AuditPlace, ChainState
 from facerec.observability import RequestContext, request_context
 from facerec.services.background import Background
+from facerec.services.pagination import PageTokens
 
 MOST_IDS = 50
 """Ids of each kind in an entry; how many there were is written too."""
@@ -98,6 +100,7 @@ class AuditLog:
             secret = meta.token_secret(connection)
         self._chain_key = _derived(secret, b"audit chain")
         self._name_key = _derived(secret, b"audit names")
+        self._tokens = PageTokens(database)
         self._waiting: deque[tuple[float, str]] = deque()
         self._lost = 0
         self._lock = threading.Lock()
@@ -200,6 +203,22 @@ class AuditLog:
     def pseudonym(self, name: str) -> str:
         """What is written in place of an id that a caller gave: the same for the same id."""
         return hmac.new(self._name_key, name.encode(), hashlib.sha256).hexdigest()[:24]
+
+    def page(
+        self, *, limit: int, token: str | None = None, person: str | None = None
+    ) -> Page[dict[str, Any]]:
+        """A page of the entries, the newest first. person: of those about this id that a caller gave.
+
+        Raises InvalidPaginationToken.
+        """
+        cursor = self._tokens.read_text(token, "audit", person)
+        after = AuditPlace(*json.loads(cursor)) if cursor else None
+        found = self.latest(limit=limit + 1, person=person, after=after)
+        if len(found) <= limit:
+            return Page(tuple(found), None)
+        last = found[limit - 1]
+        cursor = json.dumps([last["chain"], last["number"], last["at"]])
+        return Page(tuple(found[:limit]), self._tokens.make(cursor, "audit", person))
 
     def latest(
         self,

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from facerec.errors import InvalidParameter
-from facerec.metastore.audit import AuditPlace
 from facerec.services.audit import AuditLog
 
 
@@ -60,30 +58,9 @@ def audit_router(log: AuditLog) -> APIRouter:
         next_token: Annotated[str | None, Query(max_length=255)] = None,
     ) -> AuditEntryList:
         """Who enrolled, searched and deleted whom."""
-        after = None if next_token is None else _place(next_token)
-        found = log.latest(limit=limit + 1, person=person, after=after)
-        more = _token(found[limit - 1]) if len(found) > limit else None
-        return AuditEntryList(entries=[AuditEntryModel.of(one) for one in found[:limit]], next_token=more)
+        page = log.page(limit=limit, token=next_token, person=person)
+        return AuditEntryList(
+            entries=[AuditEntryModel.of(one) for one in page.items], next_token=page.next_token
+        )
 
     return router
-
-
-def _token(entry: Mapping[str, Any]) -> str:
-    return f"{entry['at']!r}/{entry['number']}/{entry['chain']}"
-
-
-def _place(token: str) -> AuditPlace:
-    """The place of a token. Raises InvalidParameter."""
-    try:
-        at, number, chain = token.split("/", 2)
-        return AuditPlace(chain=chain, number=_whole(number), at=float(at))
-    except ValueError:
-        raise InvalidParameter("next_token is none that this service gave: leave it out to begin.") from None
-
-
-def _whole(number: str) -> int:
-    """A number of an entry. Raises ValueError for what a database does not take."""
-    found = int(number)
-    if not 0 < found < 2**63:
-        raise ValueError
-    return found
