@@ -21,6 +21,11 @@ from facerec.errors import ConfigurationError
 
 MEBIBYTE = 1024 * 1024
 
+THREADS_PER_PROCESSOR = 8
+"""Requests, or jobs, at work at once for each processor: most wait for their images and for the disk while
+others are looked at. The engine itself has FACEREC_THREADS at work, and those that wait for the disk share
+their commits."""
+
 
 def _cores() -> int:
     """Processors this process may use."""

@@ -24,6 +24,7 @@ from facerec.api.rekognition.service import Service as RekognitionService
 from facerec.api.rest.app import PREFIX, at_the_root, create_rest
 from facerec.api.rest.app import Service as RestService
 from facerec.api.watching import Draining, Watchers
+from facerec.config import THREADS_PER_PROCESSOR
 from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.jobs.base import JobQueue
@@ -31,9 +32,6 @@ from facerec.observability import current_request
 from facerec.services.gate import Gate
 from facerec.sessions.base import SessionStore
 from facerec.vectors.base import VectorStore
-
-THREADS_PER_PROCESSOR = 8
-"""Requests at work at once for each processor: enough that others work while some wait for the disk."""
 
 MOST_THREADS = 48
 """Bound on threads at work; the database has connections for these and a few others."""

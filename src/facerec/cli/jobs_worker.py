@@ -22,7 +22,7 @@ from facerec.cli.output import note, one_line_errors
 from facerec.cli.ray_worker import drive
 from facerec.cli.supervisor import order
 from facerec.cli.worker import read_order
-from facerec.config import Settings, read_settings
+from facerec.config import THREADS_PER_PROCESSOR, Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.observability.exposition import (
     BuildInfo,
@@ -34,10 +34,6 @@ from facerec.observability.logs import configure_logging
 from facerec.services.background import Background
 from facerec.workers.processes import WorkerProcesses
 from facerec.workers.spot import SpotNotice
-
-THREADS_PER_PROCESSOR = 8
-"""Most wait for their images and for the disk while others are looked at: the engine itself has
-FACEREC_THREADS at work, and those that wait for the disk share their commits."""
 
 PARENT_SECONDS = 1.0
 """Between two looks whether the process that started this one is still there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facerec.config import Settings
+from facerec.config import THREADS_PER_PROCESSOR, Settings
 from facerec.domain import ImageReference, InlineImage, LocalImage, S3Image, UrlImage
 from facerec.errors import ImageTooLarge, InvalidImage
 from facerec.images.base import ImageLoader
@@ -23,9 +23,6 @@ _LOADS = {
     for kind, source in ((InlineImage, "bytes"), (S3Image, "s3"), (UrlImage, "url"), (LocalImage, "file"))
 }
 """How loads are timed and counted, by the kind of reference."""
-
-AT_WORK_A_PROCESSOR = 8
-"""Images that requests or jobs of a process load at once, for each of its processors."""
 
 
 class ReferenceLoader:
@@ -89,7 +86,7 @@ def open_sources(settings: Settings) -> tuple[ImageLoader, S3Objects]:
         credentials=settings.aws_credentials,
         max_bytes=settings.max_s3_image_bytes,
         # One for each image at work: what is over is closed and opened anew for the next image.
-        connections=max(settings.job_threads or 0, settings.threads * AT_WORK_A_PROCESSOR),
+        connections=max(settings.job_threads or 0, settings.threads * THREADS_PER_PROCESSOR),
     )
     urls = UrlSource(
         allowed_hosts=settings.url_allowed_hosts,
