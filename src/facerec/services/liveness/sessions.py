@@ -191,10 +191,6 @@ class LivenessSessions:
         self._store.change(KIND, session_id, decide)
         return outcome
 
-    def judge(self, session: LivenessSession, picture: Picture) -> FrameOutcome:
-        """The session after a frame, of which nothing is kept anywhere: what `add` decides by."""
-        return self._take(session, self._see(session, picture))
-
     def check(self, session_id: str, *, least: float) -> LivenessSession:
         """A session that proves that somebody was there. Raises SessionNotFound, NotLive."""
         session = self.get(session_id)
