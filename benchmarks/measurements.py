@@ -219,7 +219,7 @@ def _jobs(inputs: Inputs) -> Iterator[Measurement]:
 
 
 def _load(inputs: Inputs) -> Iterator[Measurement]:
-    script = "benchmarks/load/searches_beside_album.py"
+    script = "benchmarks/jobs/searches_beside_album.py"
     few = ("--gallery", "1000", "--album", "20", "--seconds", "2", "--clients", "4") if inputs.quick else ()
     for who, processes, title in (
         ("worker", "1", "jobs by a worker"),

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from object_store import s3_server
 
 from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
@@ -89,23 +90,6 @@ def main() -> None:
     }
     engine.close()
     print(json.dumps(figures))
-
-
-@contextlib.contextmanager
-def s3_server() -> Iterator[str]:
-    """The address of moto's server, which is S3 and SQS."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-            server = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            while b"Running on" not in log.read_bytes():
-                time.sleep(0.1)
-            yield log.read_text().partition("Running on ")[2].split()[0]
-        finally:
-            server.kill()
-            server.wait()
 
 
 def fill(url: str, prefix: str, files: Sequence[Path], count: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Fifty callers search while an album is indexed, as JSON.
 
-    python benchmarks/load/searches_beside_album.py PACK IMAGES [--jobs worker|service]
+    python benchmarks/jobs/searches_beside_album.py PACK IMAGES [--jobs worker|service]
 
 A service over a large collection, with signed requests. An album of IMAGES in S3 (moto's server, on this
 machine) is indexed from first to last, by `facerec worker` beside the service or by the service itself.
@@ -31,6 +31,7 @@ from typing import Any
 import boto3
 from botocore.credentials import Credentials
 from callers import Answered, call_at_rate, call_without_pause, signed_searches
+from object_store import s3_server
 
 from facerec.cli.bench.gallery import fill_gallery
 from facerec.cli.bench.process import Process
@@ -205,23 +206,6 @@ def worker(folder: Path) -> Iterator[Process]:
     finally:
         process.terminate()
         process.wait(120)
-
-
-@contextlib.contextmanager
-def s3_server() -> Iterator[str]:
-    """The address of moto's server."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-            server = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            while b"Running on" not in log.read_bytes():
-                time.sleep(0.1)
-            yield log.read_text().partition("Running on ")[2].split()[0]
-        finally:
-            server.kill()
-            server.wait()
 
 
 def fill(url: str, files: Sequence[Path], count: int) -> None:
