@@ -7,11 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from postgres_server import PostgresServer
 from redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -66,6 +71,20 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             server.kill()
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def s3(s3_url: str) -> Iterator[S3Client]:
+    """A client of that server, with keys of its own."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")

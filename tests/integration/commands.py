@@ -31,6 +31,23 @@ def environment(data: Path, settings: Mapping[str, str] | None = None) -> dict[s
     return own | {"FACEREC_DATA_DIR": str(data), "MODEL_PATH": "fake"} | dict(settings or {})
 
 
+def newcomer(*, data: Path | None = None, model: str | None = None) -> dict[str, str]:
+    """The environment of somebody who types what a guide says: `facerec` is installed, nothing of AWS is set.
+
+    data, model: of the service that is there; None: as it is by default.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FACEREC_"))}
+    given = {"FACEREC_DATA_DIR": None if data is None else str(data), "MODEL_PATH": model}
+    return {
+        **own,
+        **{name: value for name, value in given.items() if value is not None},
+        "PATH": f"{FACEREC.parent}{os.pathsep}{own['PATH']}",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_PAGER": "",
+    }
+
+
 def facerec(
     data: Path, *arguments: object, settings: Mapping[str, str] | None = None, largest_file: int | None = None
 ) -> Done:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import httpx
 import pytest
 from browser import Watch, chromium, hindrances
@@ -16,6 +15,7 @@ from PIL import Image
 from serving import FACEREC, Server, serving
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
@@ -308,14 +308,7 @@ def test_people_of_an_album_are_seen_and_named(page: Page, site: Site) -> None:
     page.get_by_role("cell", name="003_A.jpg").wait_for()
 
 
-def test_photos_are_fetched_and_people_split_and_hidden(page: Page, site: Site, s3_url: str) -> None:
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=s3_url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+def test_photos_are_fetched_and_people_split_and_hidden(page: Page, site: Site, s3: S3Client) -> None:
     s3.create_bucket(Bucket="console")
     names = ("003_A.jpg", "004_A.jpg", "007_B.jpg")
     for name in names:

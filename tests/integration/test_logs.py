@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import httpx
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from facerec.services.askers import REQUEST
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition.type_defs import ImageTypeDef
+    from mypy_boto3_s3 import S3Client
 
 API_KEY = "MARKED-api-key-of-the-service"
 WEBHOOK_SECRET = "MARKED-webhook-secret"
@@ -87,17 +87,9 @@ def test_an_id_that_may_not_stand_in_a_log_is_replaced(server: Server, wrong: st
     assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Correlation-ID"])
 
 
-def test_a_job_goes_on_with_the_id_of_the_request_that_asked_for_it(server: Server, s3_url: str) -> None:
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=s3_url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+def test_a_job_goes_on_with_the_id_of_the_request_that_asked_for_it(server: Server, s3: S3Client) -> None:
     s3.create_bucket(Bucket="logged-photos")
     s3.put_object(Bucket="logged-photos", Key="no-image.jpg", Body=b"no image")
-    s3.close()
     own = "album-of-the-test"
     body = {"images": ["s3://logged-photos/no-image.jpg"]}
     made = rest(server, "POST", "/albums", json={"album_id": "logged"}, headers={"X-Request-ID": own})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import FACEREC, Server, serving
+from commands import newcomer
+from serving import Server, serving
 
 from facerec.engine.fake import draw
 
@@ -41,18 +41,10 @@ def test_each_block_does_what_it_says(server: Server) -> None:
     assert len(typed) >= 4
     outputs = []
     for block in typed:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FACEREC_"))}
         done = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-c", block.replace(ADDRESS, server.url)],
             cwd=server.data.parent,
-            env=own
-            | {
-                "MODEL_PATH": "fake",
-                "PATH": f"{FACEREC.parent}{os.pathsep}{own['PATH']}",
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                "AWS_PAGER": "",
-            },
+            env=newcomer(model="fake"),
             capture_output=True,
             text=True,
             check=False,

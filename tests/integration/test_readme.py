@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import FACEREC, Server, serving
+from commands import newcomer
+from serving import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "http://127.0.0.1:8000"
@@ -35,18 +35,10 @@ def blocks(language: str) -> list[str]:
 
 def typed(program: list[str], server: Server) -> str:
     """What a program prints; the address is another one, and the environment has nothing of AWS."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FACEREC_"))}
     done = subprocess.run(
         [word.replace(ADDRESS, server.url) for word in program],
         cwd=ROOT,
-        env=own
-        | {
-            "FACEREC_DATA_DIR": str(server.data),
-            "PATH": f"{FACEREC.parent}{os.pathsep}{own['PATH']}",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_PAGER": "",
-        },
+        env=newcomer(data=server.data),
         capture_output=True,
         text=True,
         check=False,

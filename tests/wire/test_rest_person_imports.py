@@ -9,9 +9,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import httpx
 import pytest
 from wire_server import Running, running
@@ -24,17 +23,19 @@ from facerec.services.retention.forgetting import ForgetRequest, ForgettingServi
 from facerec.workers.handling import JobControl
 from facerec.workers.tasks import IMAGE_KINDS, handlers
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 BUCKET = "staff"
 URL = "/api/v1/persons/imports"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, s3_url: str) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory, s3_url: str, s3: S3Client) -> Iterator[Running]:
     folder: Path = tmp_path_factory.mktemp("persons")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        s3 = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1")
         s3.create_bucket(Bucket=BUCKET)
         for name in ("ann", "bob", "cleo", "dora", "eve"):
             for number in range(2):
@@ -207,14 +208,7 @@ def test_every_kind_of_job_is_known_by_name(server: Running) -> None:
     assert {*IMAGE_KINDS, *server.service.videos.job_kinds} == set(handlers(server.service))
 
 
-def test_a_manifest_may_lie_in_s3(server: Running, client: httpx.Client, s3_url: str) -> None:
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=s3_url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+def test_a_manifest_may_lie_in_s3(server: Running, client: httpx.Client, s3: S3Client) -> None:
     manifest = json_lines({"person_id": "eve-in-s3", "images": [place("eve0")]})
     s3.put_object(Bucket=BUCKET, Key="lists/staff.jsonl", Body=manifest.encode())
     fields = {"source": f"s3://{BUCKET}/lists/staff.jsonl", "client_token": "staff", "review": "off"}
