@@ -8,11 +8,9 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import Run, command_line, three_pictures  # noqa: F401 - fixtures
 
@@ -107,17 +105,37 @@ def test_a_gallery_is_written_for_the_service_to_search(tmp_path: Path) -> None:
     assert max(match.cosine for match in near) < 0.5
 
 
+WORK = """
+import sys, time
+print("ready", flush=True)
+sys.stdin.readline()
+block = b"x" * (64 << 20)
+began = time.process_time()
+while time.process_time() - began < 0.2:
+    pass
+print("done", flush=True)
+sys.stdin.read()
+"""
+"""A process that takes memory and time when it is told to."""
+
+
 def test_a_process_tells_its_time_and_memory() -> None:
-    own = Process(os.getpid())
-    before, held = own.processor_seconds(), own.resident_mib()
+    with subprocess.Popen(
+        [sys.executable, "-c", WORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+        process = Process(worker.pid)
+        before, held = process.processor_seconds(), process.resident_mib()
+        process.forget_peak()
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        assert worker.stdout.readline() == "done\n"
+        after, peak = process.processor_seconds(), process.peak_mib()
+        worker.stdin.close()
     if before is None or held is None:
         pytest.skip("the system has no /proc")
-    own.forget_peak()
-    block = np.ones(64 << 17)
-    began = time.process_time()
-    while time.process_time() - began < 0.2:
-        block += 1
-    after, peak = own.processor_seconds(), own.peak_mib()
     assert after is not None
     assert peak is not None
     assert after - before >= 0.15
