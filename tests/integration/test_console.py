@@ -14,6 +14,10 @@ from browser import Watch, chromium, hindrances
 from PIL import Image
 from serving import FACEREC, Server, serving
 
+from facerec.bootstrap import open_queue
+from facerec.config import read_settings
+from facerec.jobs.base import NewJob
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from playwright.sync_api import Browser, Page
@@ -39,6 +43,7 @@ PAGES = (
     "settings",
 )
 """Addresses of the pages that show something without more being done."""
+MOST_TABS = 60
 
 
 @dataclass(frozen=True)
@@ -363,6 +368,91 @@ def test_a_key_is_made_once_shown_and_revoked(page: Page, site: Site) -> None:
     page.locator("dialog").get_by_role("button", name="Revoke").click()
     page.get_by_text("The key is revoked.").first.wait_for()
     assert httpx.get(f"{site.server.url}/api/v1/whoami", headers=headers).status_code == 401
+
+
+def test_a_job_that_was_set_aside_is_tried_again(page: Page, site: Site) -> None:
+    """Of a kind that this server does not know, so that none of its threads takes it in between."""
+    kind = "of-a-newer-version"
+    with open_queue(read_settings(data_dir=site.server.data)) as queue:
+        queue.put([NewJob(kind=kind, payload={})])
+        (job,) = queue.lease([kind], 1, seconds=60)
+        queue.set_aside(job, reason="too new")
+        sign_in(page, site, site.admin, "jobs")
+        row = page.get_by_role("row").filter(has_text=kind).filter(has_text="too new")
+        row.get_by_role("button", name="Try again").click()
+        page.get_by_text("1 job queued anew.").first.wait_for()
+        row.wait_for(state="detached")
+        assert (queue.counts()[kind].waiting, queue.counts()[kind].set_aside) == (1, 0)
+    assert hindrances(page) == []
+
+
+def test_all_is_done_with_the_keyboard_alone(page: Page, site: Site) -> None:
+    """Signed in, past the menu, a collection made and deleted; whoever has the focus is seen to have it."""
+    page.goto(f"{site.server.url}/console/")
+    page.get_by_label("API key").wait_for()
+    tab_to(page, "API key")
+    page.keyboard.insert_text(site.admin)
+    page.keyboard.press("Enter")
+    wait_until_whole(page)
+    tab_to(page, "Collections")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Collections").wait_for()
+    wait_until_whole(page)
+    tab_to(page, "New collection")
+    page.keyboard.press("Enter")
+    page.get_by_label("Name").wait_for()
+    for _ in range(8):  # the focus stays in the dialog
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('dialog, body:not(:focus-within)') !== null")
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="detached")
+    assert focused(page) == "New collection"
+    page.keyboard.press("Enter")
+    tab_to(page, "Name")
+    page.keyboard.insert_text("by-keyboard")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="by-keyboard").wait_for()
+    tab_to(page, "by-keyboard")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="by-keyboard").wait_for()
+    wait_until_whole(page)
+    tab_to(page, "Delete")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Delete by-keyboard?").wait_for()
+    assert focused(page) == "Cancel"  # not what can not be taken back
+    tab_to(page, "Delete")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Collections").wait_for()
+    names = [each["collection_id"] for each in site.ask("GET", "collections")["collections"]]
+    assert "by-keyboard" not in names
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until what is called so, or begins so, has the focus, and is seen to have it."""
+    passed: list[str] = []
+    while not focused(page).startswith(name):
+        passed.append(focused(page))
+        assert len(passed) < MOST_TABS, f"{name} is not reached by Tab, but {passed}"
+        page.keyboard.press("Tab")
+    assert page.evaluate(
+        """() => {
+            const style = getComputedStyle(document.activeElement);
+            return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+        }"""
+    ), f"nobody sees that {name} has the focus"
+
+
+def focused(page: Page) -> str:
+    """The name of what has the focus, as it is read out."""
+    return str(
+        page.evaluate(
+            """() => {
+                const element = document.activeElement;
+                const text = (element.labels?.[0] ?? element).textContent;
+                return (element.getAttribute("aria-label") ?? text).trim();
+            }"""
+        )
+    )
 
 
 def test_who_did_what_is_read_page_by_page(page: Page, site: Site) -> None:

@@ -32,6 +32,7 @@ from films import film, scene
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
+    from mypy_boto3_rekognition.type_defs import ImageTypeDef
     from mypy_boto3_s3 import S3Client
 
 BUCKET, KNOWN, FILM = "everything", "known", "films/ann.mp4"
@@ -133,7 +134,7 @@ def prepare(place: Place) -> None:
     with closing(place.aws()) as aws:
         aws.create_collection(CollectionId=KNOWN)
         for person in ("ann", "ben"):
-            image = {"Bytes": draw(person, size=SIZE)}
+            image: ImageTypeDef = {"Bytes": draw(person, size=SIZE)}
             aws.index_faces(CollectionId=KNOWN, Image=image, ExternalImageId=person)
 
 
@@ -151,8 +152,8 @@ def photographer(place: Place, album: str) -> None:
         asked = {"image": picture("cem", 7), "album_ids": [album]}
         found = good(rest.post("/api/v1/albums/search", json=asked))["photos"]
         assert {photo["source"] for photo in found} == {f"s3://{BUCKET}/{album}/{n}.png" for n in (0, 1)}
-        people = f"/api/v1/albums/{album}/people"
-        listed = patiently(lambda: good(rest.get(people)), lambda listed: not listed["pending"])["people"]
+        shown = f"/api/v1/albums/{album}/people"
+        listed = patiently(lambda: good(rest.get(shown)), lambda listed: not listed["pending"])["people"]
         assert [each["photos"] for each in listed] == [2, 2], listed
         good(rest.delete(f"/api/v1/albums/{album}"), 202, 204)
         patiently(lambda: rest.get(f"/api/v1/albums/{album}").status_code, lambda status: status == 404)
@@ -197,9 +198,8 @@ def watcher(place: Place, name: str) -> None:
     video: Any = {"S3Object": {"Bucket": BUCKET, "Name": FILM}}
     with closing(place.aws()) as aws:
         detection = aws.start_face_detection(Video=video, ClientRequestToken=f"{name}-detection")["JobId"]
-        search = aws.start_face_search(Video=video, CollectionId=KNOWN, ClientRequestToken=f"{name}-search")[
-            "JobId"
-        ]
+        asked: Any = {"CollectionId": KNOWN, "ClientRequestToken": f"{name}-search"}
+        search = aws.start_face_search(Video=video, **asked)["JobId"]
         faces: Any = patiently(lambda: aws.get_face_detection(JobId=detection), finished)
         assert [face["Timestamp"] for face in faces["Faces"]] == list(range(0, 2000, 200)), faces
         persons: Any = patiently(lambda: aws.get_face_search(JobId=search), finished)["Persons"]
@@ -209,7 +209,8 @@ def watcher(place: Place, name: str) -> None:
 
 def guest(place: Place, name: str) -> None:
     """Faces are detected, compared, and looked for; a collection is made and deleted."""
-    ann, both = {"Bytes": draw("ann", variation=3, size=SIZE)}, {"Bytes": draw("ann", "ben", size=SIZE)}
+    ann: ImageTypeDef = {"Bytes": draw("ann", variation=3, size=SIZE)}
+    both: ImageTypeDef = {"Bytes": draw("ann", "ben", size=SIZE)}
     with closing(place.aws()) as aws:
         assert len(aws.detect_faces(Image=both, Attributes=["ALL"])["FaceDetails"]) == 2
         compared = aws.compare_faces(SourceImage=ann, TargetImage=both)
