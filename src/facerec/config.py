@@ -178,6 +178,12 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_DATABASE_POOL",
         description="Most connections to PostgreSQL open at once, of one process.",
     )
+    database_pooling: Literal["session", "transaction"] = Field(
+        "session",
+        validation_alias="FACEREC_DATABASE_POOLING",
+        description="transaction: DATABASE_URL is of a PgBouncer whose pool_mode is that, or of its like: no "
+        "statement is prepared, and nothing is set for longer than a transaction (docs/postgresql.md).",
+    )
 
     redis_url: str | None = Field(
         None,

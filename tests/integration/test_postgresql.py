@@ -20,9 +20,11 @@ import psycopg
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from killing import times
 from serving import FACEREC, Server, serving, wait_until
 
 from facerec.engine.fake import draw
+from pgbouncer import CONNECTIONS, pgbouncer
 from postgres_server import PASSWORD, PostgresServer
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_rekognition.type_defs import ImageTypeDef
 
 COLLECTION = "people"
-KILLS = 8
+KILLS = times(8)
 CALLERS = 3
 """Of each service."""
 
@@ -279,6 +281,39 @@ def test_a_database_killed_again_and_again_loses_and_doubles_nothing(
         for server in (one, two):
             assert server.stop() == 0
             assert "Traceback" not in server.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["embedded", "pgvector"])
+def test_two_services_share_few_connections_through_pgbouncer(
+    tmp_path: Path, postgres_server: PostgresServer, store: str
+) -> None:
+    """Each transaction may have another connection of the server, from the first migration on."""
+    with postgres_server.database() as url, pgbouncer(postgres_server) as port:
+        settings = {
+            "DATABASE_URL": url.replace(f":{postgres_server.port}/", f":{port}/"),
+            "FACEREC_DATABASE_POOLING": "transaction",
+            "VECTOR_STORE": store,
+        }
+        with (
+            serving(tmp_path / "one", settings=settings) as one,
+            serving(tmp_path / "two", settings=settings) as two,
+        ):
+            client = one.client()
+            live(client)
+            client.delete_collection(CollectionId=COLLECTION)
+            client.create_collection(CollectionId=COLLECTION)
+            with Callers([one, two]) as callers:
+                callers.wait_for_more(100)
+                with psycopg.connect(url) as connection:
+                    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'facerec'"
+                    assert connection.execute(query).fetchone() == (CONNECTIONS,)
+            assert callers.unexpected == []
+            assert callers.refusals == {}
+            check(callers, url)
+            for server in (one, two):
+                assert server.stop() == 0
+                assert "Traceback" not in server.output
 
 
 def test_two_services_write_one_collection(tmp_path: Path, postgres_url: str) -> None:

@@ -118,6 +118,10 @@ def test_a_restart_of_the_server_goes_unnoticed_between_transactions(own_server:
             list(pool.map(lambda _: names(database), range(50)))
         end()
         own_server.start()
+        assert database.look(lambda connection: connection.scalar(sa.select(TABLE.c.name).limit(1))) in (
+            None,
+            "after stop",
+        )
         with database.write() as connection:
             insert(connection, f"after {end.__name__}")
     assert names(database) == ["after kill", "after stop"]
@@ -316,6 +320,26 @@ def test_either_scheme_and_the_options_of_the_url_are_understood(postgres_url: s
         "statement_timeout": "1min",
         "lock_timeout": "30s",
     }
+
+
+def test_by_transaction_bounds_hold_and_nothing_is_left_on_the_connection(postgres_url: str) -> None:
+    database = Database(postgres_url, patience=7, pooling="transaction")
+
+    def bounds(connection: Connection) -> list[str]:
+        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        return [str(connection.scalar(sa.text(f"SHOW {name}"))) for name in names]
+
+    bounded = ["1min", "7s", "2min"]
+    for _ in range(10):
+        assert database.look(bounds) == bounded
+    with database.write() as connection:
+        assert bounds(connection) == bounded
+        assert connection.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements")) == 0
+    with database.write(sweep=True) as connection:
+        assert bounds(connection) == ["0", *bounded[1:]]
+        connection.execute(sa.text("COMMIT"))
+        assert bounds(connection) == ["0", "0", "0"]
+    database.close()
 
 
 def test_a_stream_comes_in_lists_of_one_snapshot(database: Database) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -49,6 +49,9 @@ class Backend(Protocol):
     def open(self, url: sa.URL, *, patience: float) -> sa.Engine:
         """The connections to come."""
 
+    def look(self, engine: sa.Engine, work: Callable[[Connection], T]) -> T:
+        """What `work` reads by one statement, without a transaction around it; `work` may be called again."""
+
     def reading(self, engine: sa.Engine) -> AbstractContextManager[Connection]:
         """A transaction that sees one snapshot and changes nothing."""
 
@@ -82,17 +85,19 @@ class Database:
         *,
         patience: float = PATIENCE_SECONDS,
         connections: int = CONNECTIONS,
+        pooling: Literal["session", "transaction"] = "session",
         cipher: ValueCipher | None = None,
     ) -> None:
         """Open `url` (`sqlite:///PATH`, `postgresql://USER:PASSWORD@HOST:PORT/NAME`).
 
         Nothing is read or written before the first transaction. patience: seconds that a writer waits for
-        another one, and a thread for a connection. connections: most open at once to PostgreSQL. cipher:
-        seals the columns that are of the type `SealedBytes`. Raises ConfigurationError where the URL is of
-        no database that we know, or its driver is not installed.
+        another one, and a thread for a connection. connections: most open at once to PostgreSQL. pooling:
+        transaction, where the URL is of a pooler as PgBouncer that gives a connection of the server for one
+        transaction. cipher: seals the columns that are of the type `SealedBytes`. Raises ConfigurationError
+        where the URL is of no database that we know, or its driver is not installed.
         """
         self.url = _known(url)
-        self._backend = _backend(self.url, connections)
+        self._backend = _backend(self.url, connections, by_transaction=pooling == "transaction")
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *self._backend.errors)
         self._engine = self._backend.open(self.url, patience=patience)
         self.cipher = cipher
@@ -103,6 +108,19 @@ class Database:
     def name(self) -> str:
         """Which kind it is: sqlite or postgresql."""
         return self.url.get_backend_name()
+
+    def look(self, work: Callable[[Connection], T]) -> T:
+        """What `work` reads by one statement, which is a snapshot by itself. Raises as `read` does.
+
+        No transaction is begun and ended for it: on PostgreSQL each of these takes as long as the statement.
+        `work` is called again where its connection was lost while it lay idle.
+        """
+        try:
+            with _READ():
+                return self._backend.look(self._engine, work)
+        except self._errors as error:
+            metrics.database_errors.labels("read").inc()
+            raise self._meaning(error, "read") from self._shown(error)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -200,7 +218,7 @@ def _known(url: str | sa.URL) -> sa.URL:
     return made.set(drivername="postgresql+psycopg")
 
 
-def _backend(url: sa.URL, connections: int) -> Backend:
+def _backend(url: sa.URL, connections: int, *, by_transaction: bool) -> Backend:
     """What the URL's kind of database does its own way."""
     if url.get_backend_name() == "sqlite":
         return Sqlite()
@@ -211,4 +229,4 @@ def _backend(url: sa.URL, connections: int) -> Backend:
     # Imported here: it loads the driver, which not everyone has.
     from facerec.db.postgresql import Postgresql
 
-    return Postgresql(connections)
+    return Postgresql(connections, by_transaction=by_transaction)

@@ -7,14 +7,16 @@ collection first, and each statement after it sees what the holder before commit
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from facerec.errors import DatabaseBusy, DatabaseUnavailable, StorageError
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 5
 """How long a new connection may take."""
@@ -30,7 +32,7 @@ DEAD_SECONDS = 15
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-_SWEEP = f"{_WRITE}; SET LOCAL statement_timeout = 0"
+_SWEEP = "; SET LOCAL statement_timeout = 0"
 
 _LOST = frozenset(
     {
@@ -62,9 +64,12 @@ class Postgresql:
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
     shared_lane = False
 
-    def __init__(self, connections: int) -> None:
-        """connections: most open at once."""
+    def __init__(self, connections: int, *, by_transaction: bool) -> None:
+        """connections: most open at once. by_transaction: each transaction may have another of the server."""
         self._connections = connections
+        self._by_transaction = by_transaction
+        self._bounds = ""
+        """What bounds the waits of a transaction, where the connection has no bounds of its own."""
 
     def open(self, url: sa.URL, *, patience: float) -> sa.Engine:
         """An engine whose pool keeps what it opened; nothing is connected yet."""
@@ -73,10 +78,23 @@ class Postgresql:
             "lock_timeout": patience,
             "idle_in_transaction_session_timeout": IDLE_SECONDS,
         }
-        options = [f"-c {name}={int(seconds * 1000)}" for name, seconds in bounds.items()]
-        own = url.query.get("options", ())
+        milliseconds = {name: int(seconds * 1000) for name, seconds in bounds.items()}
+        own: dict[str, Any] = {}
+        if self._by_transaction:
+            self._bounds = "".join(f"; SET LOCAL {name} = {value}" for name, value in milliseconds.items())
+            # The next transaction has another connection of the server, where nothing was prepared.
+            own["prepare_threshold"] = None
+        else:
+            options = url.query.get("options", ())
+            url = url.difference_update_query(["options"])
+            own["options"] = " ".join(
+                [
+                    *([options] if isinstance(options, str) else options),
+                    *(f"-c {name}={value}" for name, value in milliseconds.items()),
+                ]
+            )
         return sa.create_engine(
-            url.difference_update_query(["options"]),
+            url,
             pool_size=self._connections,
             max_overflow=0,
             pool_timeout=patience,
@@ -90,21 +108,38 @@ class Postgresql:
                 "keepalives_count": 2,
                 "tcp_user_timeout": DEAD_SECONDS * 1000,
                 "fallback_application_name": "facerec",
-                "options": " ".join([*([own] if isinstance(own, str) else own), *options]),
+                **own,
             },
             hide_parameters=True,  # they are faces and their names, and errors are logged
         )
 
+    def look(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+        """A statement by itself. A connection that was lost while it lay idle is replaced unnoticed."""
+        if self._by_transaction:  # which bounds its time
+            with self.reading(engine) as connection:
+                return work(connection)
+        for _ in range(self._connections):
+            with engine.connect() as connection:
+                driver = _driver(connection)
+                try:
+                    return work(connection)
+                except (psycopg.OperationalError, sa.exc.OperationalError) as error:
+                    if not driver.closed:
+                        raise
+                    connection.invalidate(error)
+        raise _every_connection_ended()
+
     @contextlib.contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         """A snapshot."""
-        with self._begun(engine, _READ) as connection:
+        with self._begun(engine, _READ + self._bounds) as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self, engine: sa.Engine, *, sweep: bool) -> Iterator[sa.Connection]:
         """A transaction; nobody is kept from anything yet."""
-        with self._begun(engine, _SWEEP if sweep else _WRITE) as connection, connection.begin():
+        statement = _WRITE + self._bounds + (_SWEEP if sweep else "")
+        with self._begun(engine, statement) as connection, connection.begin():
             yield connection
 
     def stream(
@@ -157,7 +192,7 @@ class Postgresql:
                     continue
                 yield connection
                 return
-        raise DatabaseUnavailable("The database ends every connection. Nothing was changed.")
+        raise _every_connection_ended()
 
 
 def _driver(connection: sa.Connection) -> psycopg.Connection[tuple[Any, ...]]:
@@ -165,6 +200,10 @@ def _driver(connection: sa.Connection) -> psycopg.Connection[tuple[Any, ...]]:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101  (narrows the type)
     return driver
+
+
+def _every_connection_ended() -> DatabaseUnavailable:
+    return DatabaseUnavailable("The database ends every connection. Nothing was changed.")
 
 
 def _told(cause: BaseException) -> str:

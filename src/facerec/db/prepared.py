@@ -10,18 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
+
+Statement = sa.Select[Any] | ReturningUpdate[Any]
 
 
 class Prepared:
-    """A selection that is asked for again and again. Safe to share between threads and databases.
+    """A statement with rows that is asked for again and again. Safe to share between threads and databases.
 
     Its columns are of types whose values the driver gives as they are: TypeError for others, such as
     `SealedBytes`.
     """
 
-    def __init__(self, statement: sa.Select[Any]) -> None:
+    def __init__(self, statement: Statement) -> None:
         """Nothing is compiled before the first use."""
-        kinds = [column.type for column in statement.selected_columns]
+        kinds = [column.type for column in statement.exported_columns]
         if any(isinstance(kind, sa.TypeDecorator) for kind in kinds):
             raise TypeError("a column's type makes other values of the driver's: SQLAlchemy has to run this")
         self._statement = statement
@@ -50,7 +53,7 @@ class Prepared:
 class _Compiled:
     """The statement in the words of one kind of database."""
 
-    def __init__(self, statement: sa.Select[Any], dialect: sa.Dialect) -> None:
+    def __init__(self, statement: Statement, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self.text = str(compiled)
         self._places: Sequence[str] | None = compiled.positiontup

@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from facerec.errors import DatabaseBusy, StorageError
+
+T = TypeVar("T")
 
 PAGE_SIZE = 8192
 """Bytes of a page of a new file. A face of 512 dimensions costs 758 bytes with pages of 4096, 705 with 8192
@@ -53,6 +55,11 @@ class Sqlite:
         )
         event.listen(engine, "connect", _set_up)
         return engine
+
+    def look(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+        """A statement outside of a transaction is one by itself."""
+        with engine.connect() as connection:
+            return work(connection)
 
     @contextlib.contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:

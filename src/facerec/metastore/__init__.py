@@ -32,7 +32,12 @@ def open_unprepared(settings: Settings) -> Database:
     cipher = read_cipher(settings)
     if settings.database_url is None:
         return _sqlite_at(settings.data_dir, cipher)
-    return Database(settings.database_url, connections=settings.database_pool, cipher=cipher)
+    return Database(
+        settings.database_url,
+        connections=settings.database_pool,
+        pooling=settings.database_pooling,
+        cipher=cipher,
+    )
 
 
 def open_at(folder: Path, cipher: ValueCipher | None = None) -> Database:

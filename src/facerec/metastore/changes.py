@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from facerec.db import Connection, Database
+from facerec.db.prepared import Prepared
 from facerec.db.sealed import opened
 from facerec.domain import (
     ChangePage,
@@ -50,32 +51,40 @@ _PUTS = {
 _FIRST_PUTS = {kind: query.limit(sa.bindparam("batch", type_=sa.Integer)) for kind, query in _PUTS.items()}
 
 # A statement of every request is built once: SQLAlchemy takes longer to build one than to run it.
-_TAKE_NUMBERS = (
+_TAKE_NUMBERS = Prepared(
     collections.update()
     .where(collections.c.key == sa.bindparam("wanted"), collections.c.name.is_not(None))
-    .values(change_number=collections.c.change_number + sa.bindparam("count"))
+    .values(
+        change_number=collections.c.change_number + sa.bindparam("count"),
+        face_count=collections.c.face_count + sa.bindparam("more_faces"),
+    )
     .returning(collections.c.change_number)
 )
 
 
-def take_numbers(connection: sa.Connection, collection: CollectionKey, count: int) -> range:
+def take_numbers(
+    connection: sa.Connection, collection: CollectionKey, count: int, *, more_faces: int = 0
+) -> range:
     """Take the next `count` numbers of a collection's sequence, and its lock until the transaction ends.
 
-    Raises NotFound when the collection has been deleted.
+    more_faces: what the changes of these numbers add to the collection's count of faces. Raises NotFound when
+    the collection has been deleted.
     """
-    last = connection.scalar(_TAKE_NUMBERS, {"wanted": collection, "count": count})
-    if last is None:
+    rows = _TAKE_NUMBERS.rows(connection, {"wanted": collection, "count": count, "more_faces": more_faces})
+    if not rows:
         raise NotFound("The collection has been deleted.")
+    ((last,),) = rows
     return range(last - count + 1, last + 1)
 
 
 def remember_removal(
     connection: sa.Connection, collection: CollectionKey, kind: EntityKind, keys: Sequence[RowKey]
 ) -> None:
-    """Note that the vectors of these rows are gone, under new numbers."""
+    """Note that the vectors of these rows are gone, under new numbers; faces are counted no longer."""
     if not keys:
         return
-    numbers = take_numbers(connection, collection, len(keys))
+    more_faces = -len(keys) if kind is EntityKind.FACE else 0
+    numbers = take_numbers(connection, collection, len(keys), more_faces=more_faces)
     connection.execute(
         deletions.insert(),
         [

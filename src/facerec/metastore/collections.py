@@ -40,13 +40,10 @@ _NAMED = _SELECT.where(collections.c.name == sa.bindparam("wanted"))
 _BY_NAME = Prepared(_NAMED)
 _BY_NAME_LOCKED = Prepared(_NAMED.with_for_update())
 _BY_KEY = Prepared(_SELECT.where(collections.c.key == sa.bindparam("wanted")))
-_COUNT = (
+_COUNT_USERS = (
     collections.update()
     .where(collections.c.key == sa.bindparam("wanted"))
-    .values(
-        face_count=collections.c.face_count + sa.bindparam("more_faces"),
-        user_count=collections.c.user_count + sa.bindparam("more_users"),
-    )
+    .values(user_count=collections.c.user_count + sa.bindparam("more_users"))
 )
 
 
@@ -132,9 +129,9 @@ def list_after(connection: sa.Connection, after: int, limit: int) -> list[Collec
     return [_collection(row) for row in connection.execute(query)]
 
 
-def count(connection: sa.Connection, key: CollectionKey, *, faces: int = 0, users: int = 0) -> None:
-    """Add to the counts of faces and users; negative numbers take away."""
-    connection.execute(_COUNT, {"wanted": key, "more_faces": faces, "more_users": users})
+def count_users(connection: sa.Connection, key: CollectionKey, more: int) -> None:
+    """Add to the count of users; a negative number takes away. `changes.take_numbers` counts faces."""
+    connection.execute(_COUNT_USERS, {"wanted": key, "more_users": more})
 
 
 def mark_deleted(connection: sa.Connection, key: CollectionKey) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from facerec.domain import FOREVER, Collection, CollectionKey, RowKey
+from facerec.domain import FOREVER, Collection, CollectionKey, Face, RowKey
 from facerec.metastore.tables import collections, faces
 
 
@@ -30,6 +30,12 @@ class Present:
     def at(cls, now: float, time_to_live: int) -> Present:
         """At `now`, where faces without an end of their own are kept for `time_to_live` seconds."""
         return cls(int(now), int(now) - time_to_live)
+
+    def holds(self, face: Face) -> bool:
+        """Whether a face of the collection, whose row is there, is not past its time."""
+        if face.expires_at is not None:
+            return face.expires_at > self.now
+        return face.stored_at > self.horizon
 
     @property
     def parameters(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from facerec.db.numbers import is_among, number_list
 from facerec.db.prepared import Prepared
 from facerec.domain import BoundingBox, Collection, CollectionKey, EntityKind, Face, NewFace, RowKey
-from facerec.metastore import album_people, changes, collections
+from facerec.metastore import album_people, changes
 from facerec.metastore.expiry import IS_PRESENT, STORED, Present
 from facerec.metastore.tables import faces, users
 
@@ -34,6 +34,7 @@ _SELECT = sa.select(
     faces.c.expires_at,
     faces.c.quality,
 ).select_from(faces.outerjoin(users, faces.c.user_key == users.c.key))
+_NAMES = [column.name for column in _SELECT.selected_columns if column is not faces.c.key]
 
 # Statements of every request are built once: SQLAlchemy takes longer to build one than to run it.
 _IN_COLLECTION = faces.c.collection_key == sa.bindparam("collection")
@@ -51,46 +52,47 @@ _OF_KEYS = Prepared(
     )
 )
 # Not in order: to have it without sorting SQLite would read all of the collection.
-_OF_IMAGE = _SELECT.where(
-    _IN_COLLECTION,
-    faces.c.image_id == sa.bindparam("image"),
-    faces.c.external_image_id == sa.bindparam("external"),
-    IS_PRESENT,
+_OF_IMAGE = Prepared(
+    _SELECT.where(
+        _IN_COLLECTION,
+        faces.c.image_id == sa.bindparam("image"),
+        faces.c.external_image_id == sa.bindparam("external"),
+    )
 )
-_INSERT = faces.insert()
+_INSERT = faces.insert().returning(faces.c.key, faces.c.face_id)
 
 
-def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewFace]) -> None:
-    """Store faces under the next change numbers. The face ids have to be free: see `taken`.
+def insert(connection: sa.Connection, collection: Collection, new: Sequence[NewFace]) -> dict[str, Face]:
+    """Store faces under the next change numbers; the stored ones by face id, which have to be free.
 
     Raises NotFound when the collection has been deleted.
     """
     if not new:
-        return
-    numbers = changes.take_numbers(connection, collection.key, len(new))
+        return {}
+    numbers = changes.take_numbers(connection, collection.key, len(new), more_faces=len(new))
     now = int(time.time())
-    connection.execute(
-        _INSERT,
-        [
-            {
-                "collection_key": collection.key,
-                "number": number,
-                "face_id": bytes.fromhex(face.face_id.replace("-", "")),
-                "image_id": bytes.fromhex(face.image_id.replace("-", "")),
-                "external_image_id": face.external_image_id,
-                "box": _BOX.pack(face.box.left, face.box.top, face.box.width, face.box.height),
-                "confidence": face.confidence,
-                "scale": face.embedding.scale,
-                "codes": face.embedding.codes,
-                "source": face.source,
-                "stored_at": now if face.stored_at is None else face.stored_at,
-                "expires_at": face.expires_at,
-                "quality": face.quality,
-            }
-            for number, face in zip(numbers, new, strict=True)
-        ],
-    )
-    collections.count(connection, collection.key, faces=len(new))
+    rows: list[dict[str, Any]] = [
+        {
+            "collection_key": collection.key,
+            "number": number,
+            "face_id": bytes.fromhex(face.face_id.replace("-", "")),
+            "image_id": bytes.fromhex(face.image_id.replace("-", "")),
+            "external_image_id": face.external_image_id,
+            "box": _BOX.pack(face.box.left, face.box.top, face.box.width, face.box.height),
+            "confidence": face.confidence,
+            "scale": face.embedding.scale,
+            "codes": face.embedding.codes,
+            "source": face.source,
+            "stored_at": now if face.stored_at is None else face.stored_at,
+            "expires_at": face.expires_at,
+            "quality": face.quality,
+        }
+        for number, face in zip(numbers, new, strict=True)
+    ]
+    keys = {face_id: key for key, face_id in connection.execute(_INSERT, rows)}
+    # As they would be read: they are nobody's yet.
+    stored = [(keys[row["face_id"]], *(row.get(name) for name in _NAMES)) for row in rows]
+    return {face.face_id: face for _, face in _faces(stored, collection)}
 
 
 def find(
@@ -131,21 +133,18 @@ def of_keys(
 
 
 def of_image(
-    connection: sa.Connection,
-    collection: Collection,
-    image_id: str,
-    external_image_id: str,
-    *,
-    present: Present = STORED,
+    connection: sa.Connection, collection: Collection, image_id: str, external_image_id: str
 ) -> list[Face]:
-    """The faces stored from one image under one external image id, in the order in which they were stored."""
+    """The faces stored from one image under one external image id, in the order in which they were stored.
+
+    Those past their time are among them, as long as their rows are there.
+    """
     parameters = {
         "collection": collection.key,
         "image": uuid.UUID(image_id).bytes,
         "external": external_image_id,
-        **present.parameters,
     }
-    found = _numbered(connection.execute(_OF_IMAGE, parameters), collection)
+    found = _faces(_OF_IMAGE.rows(connection, parameters), collection)
     return [face for _, face in sorted(found, key=itemgetter(0))]
 
 
@@ -279,7 +278,6 @@ def _delete(connection: sa.Connection, collection: CollectionKey, keys: Sequence
     connection.execute(faces.delete().where(faces.c.key.in_(keys)))
     album_people.remove_empty(connection, people)
     changes.remember_removal(connection, collection, EntityKind.FACE, keys)
-    collections.count(connection, collection, faces=-len(keys))
 
 
 def _binary(face_ids: Iterable[str]) -> list[bytes]:

@@ -276,7 +276,7 @@ def add_users(connection: sa.Connection, key: CollectionKey, rows: UserRows) -> 
         connection.execute(users.insert(), values)
     except IntegrityError as error:
         raise InvalidParameter("A user id comes twice.") from error
-    collections.count(connection, key, users=len(rows))
+    collections.count_users(connection, key, len(rows))
 
 
 def add_faces(connection: sa.Connection, key: CollectionKey, rows: FaceRows) -> None:
@@ -284,7 +284,7 @@ def add_faces(connection: sa.Connection, key: CollectionKey, rows: FaceRows) -> 
 
     Raises InvalidParameter where the collection has a face of the same id already.
     """
-    numbers = changes.take_numbers(connection, key, len(rows))
+    numbers = changes.take_numbers(connection, key, len(rows), more_faces=len(rows))
     names = (
         "number",
         "face_id",
@@ -322,7 +322,6 @@ def add_faces(connection: sa.Connection, key: CollectionKey, rows: FaceRows) -> 
         connection.execute(faces.insert(), values)
     except IntegrityError as error:
         raise InvalidParameter("A face id comes twice.") from error
-    collections.count(connection, key, faces=len(rows))
 
 
 def miscounted_users(connection: sa.Connection, key: CollectionKey) -> int:

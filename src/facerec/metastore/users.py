@@ -42,7 +42,7 @@ def insert(
             version=0,
         )
     )
-    collections.count(connection, collection.key, users=1)
+    collections.count_users(connection, collection.key, 1)
 
 
 def find(connection: sa.Connection, collection: Collection, user_id: str) -> User:
@@ -132,7 +132,7 @@ def delete(connection: sa.Connection, collection: Collection, user: User) -> Non
     connection.execute(users.delete().where(users.c.key == user.key))
     if user.face_count:
         changes.remember_removal(connection, collection.key, EntityKind.USER, [user.key])
-    collections.count(connection, collection.key, users=-1)
+    collections.count_users(connection, collection.key, -1)
 
 
 def _row(connection: sa.Connection, collection: Collection, user_id: str) -> sa.Row[Any] | None:

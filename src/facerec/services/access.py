@@ -20,8 +20,7 @@ ATTEMPTS = 3
 
 def open_collection(database: Database, engines: Engines, name: str) -> tuple[Collection, Engine]:
     """The collection and the engine of its embedding contract. Raises NotFound, ModelMismatch, PackError."""
-    with database.read() as connection:
-        collection = collections.find(connection, name)
+    collection = database.look(lambda connection: collections.find(connection, name))
     return collection, engines.of(collection)
 
 

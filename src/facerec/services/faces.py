@@ -359,8 +359,10 @@ class FaceService:
         image_id = image_id_of(data)
         stored: dict[int, Face] = {}
         if external_image_id is not None:
-            with self._database.read() as connection:
-                stored = self._stored_before(connection, target, selection.kept, image_id, external_image_id)
+            held = self._database.look(
+                lambda connection: faces.of_image(connection, target, image_id, external_image_id)
+            )
+            stored = self._stored_before(target, selection.kept, held)
         fresh = tuple(face for face in selection.kept if face.rank not in stored)
         embedded = quantize_batch(engine.embed(picture, [face.found for face in fresh])) if fresh else []
         embeddings = {face.rank: embedding for face, embedding in zip(fresh, embedded, strict=True)}
@@ -393,9 +395,14 @@ class FaceService:
             present = find_again(connection, target, lock=True)
             if present.key != target.key:
                 raise NotFound(f"The collection id: {target.name} was deleted, and made anew, meanwhile")
-            # Another request may have stored the same image meanwhile.
-            found = self._stored_before(connection, present, fresh, image_id, external_image_id)
-            taken = faces.taken(connection, present, ids.values())
+            # Another request may have stored the same image meanwhile. Where it has an external id too, no
+            # other faces can have these ids.
+            if external_image_id is None:
+                held, taken = [], faces.taken(connection, present, ids.values())
+            else:
+                held = faces.of_image(connection, present, image_id, external_image_id)
+                taken = {face.face_id for face in held}
+            found = self._stored_before(present, fresh, held)
             new = {
                 face.rank: NewFace(
                     face_id=str(uuid.uuid4()) if ids[face.rank] in taken else ids[face.rank],
@@ -416,28 +423,20 @@ class FaceService:
                     f"The collection id: {target.name} holds {present.face_count} faces, and "
                     f"{len(new)} more would exceed the limit of {self._max_faces}."
                 )
-            faces.insert(connection, present, list(new.values()))
+            rows = faces.insert(connection, present, list(new.values()))
             if twins:
                 store_twins(connection, present, new, twins)
-            rows = faces.find(connection, present, [face.face_id for face in new.values()])
             return found | {rank: rows[face.face_id] for rank, face in new.items()}
 
         current_request().check()
         return seen.stored | self._database.write_together(store, lane=target.key)
 
     def _stored_before(
-        self,
-        connection: Connection,
-        target: Collection,
-        kept: Sequence[RankedFace],
-        image_id: str,
-        external_image_id: str | None,
+        self, target: Collection, kept: Sequence[RankedFace], held: Sequence[Face]
     ) -> dict[int, Face]:
-        """Faces stored from this image under this external id already, by the rank of the face they are."""
-        if external_image_id is None:
-            return {}
+        """Those faces held of an image that are not past their time, by the rank of the face they are."""
         present = self._lifetimes.present(target)
-        candidates = faces.of_image(connection, target, image_id, external_image_id, present=present)
+        candidates = [face for face in held if present.holds(face)]
         matched: dict[int, Face] = {}
         for face in kept:
             for candidate in candidates:

@@ -182,8 +182,8 @@ class Enroller:
         for place, look in enumerate(looks):
             if look.candidate is not None:
                 image_id = look.candidate.image_id
-                for face in faces.of_image(connection, target, image_id, person_id, present=present):
-                    if face.user_id == person_id:
+                for face in faces.of_image(connection, target, image_id, person_id):
+                    if face.user_id == person_id and present.holds(face):
                         found[place] = face
         return found
 
@@ -234,9 +234,8 @@ class Enroller:
             raise QuotaExceeded(
                 f"The person would have more than {MAX_FACES_PER_USER} pictures: replace them, or send fewer."
             )
-        faces.insert(connection, target, list(fresh.values()))
+        rows = faces.insert(connection, target, list(fresh.values()))
         store_twins(connection, target, fresh, twins)
-        rows = faces.find(connection, target, [face.face_id for face in fresh.values()])
         faces.associate(connection, [face.key for face in rows.values()], user.key)
         if gone:
             faces.delete(connection, target, [face.key for face in gone])
