@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import re
 import sqlite3
+import subprocess
 import tarfile
 import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from commands import Done, facerec
+from commands import Done, facerec, newcomer
 from serving import Server, serving, wait_until
 
 from facerec.engine.fake import draw
 from facerec.errors import StorageError, UnreadableFile
 from facerec.services import backup
+from postgres_server import PostgresServer
 
 pytestmark = pytest.mark.slow
 
 ALBUM = "album"
+GUIDE = Path(__file__).parents[2] / "docs" / "moving.md"
 
 
 def image_of(number: int, variation: int = 0) -> bytes:
@@ -331,3 +335,43 @@ def test_nothing_to_back_up(tmp_path: Path) -> None:
     assert done.code == 1
     assert "There is no database" in done.err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("store", ["embedded", "pgvector"])
+def test_what_the_guide_says_of_postgresql_brings_back_what_was_there(
+    tmp_path: Path, postgres_server: PostgresServer, postgres_url: str, store: str
+) -> None:
+    """Its three lines: a dump while the service serves, and a restore over what came later."""
+    text = GUIDE.read_text("utf-8").partition("### PostgreSQL")[2]
+    block = re.search(r"^```\n(pg_dump .*?)^```$", text, re.M | re.S)
+    assert block is not None
+    dump, restoring, identity = block[1].splitlines()
+    own = newcomer() | {"DATABASE_URL": postgres_url}
+    own["PATH"] = f"{postgres_server.programs}:{own['PATH']}"
+
+    def run(line: str) -> None:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, env=own, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    settings = {"DATABASE_URL": postgres_url, "VECTOR_STORE": store}
+    data = tmp_path / "data"
+    with serving(data, settings=settings) as server:
+        server.client().create_collection(CollectionId=ALBUM)
+        kept = index(server, range(10))
+        run(dump)
+        later = index(server, range(10, 15))
+        server.client().delete_faces(CollectionId=ALBUM, FaceIds=kept[:3])
+        assert listed(server) == kept[3:] + later
+    run(restoring)
+    run(identity)
+    with serving(data, settings=settings) as server:
+        assert listed(server) == kept
+        for number in range(15):
+            found = server.client().search_faces_by_image(
+                CollectionId=ALBUM, Image={"Bytes": image_of(number, variation=1)}
+            )["FaceMatches"]
+            assert [match["Face"]["FaceId"] for match in found] == kept[number : number + 1]
+        assert index(server, range(10, 12)) == later[:2]
+    assert facerec(data, "verify", settings=settings).code == 0
