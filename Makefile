@@ -80,6 +80,11 @@ soak: $(VENV)/.dev ## Minutes of mixed load and of everything at once: no stale 
 	FACEREC_SOAK_SECONDS=$(or $(DURATION),300) $(BIN)/pytest -s tests/integration/test_many_processes.py tests/integration/test_soak.py \
 		-k "mixed_load or everything" --timeout 7200
 
+.PHONY: kills
+kills: $(VENV)/.dev ## Kill the service, its database and its vector store again and again under load (TIMES=20)
+	FACEREC_TEST_KILLS=$(or $(TIMES),20) $(BIN)/pytest --timeout 7200 -k "crashes or die or again_and_again" $(addprefix \
+		tests/integration/test_, crash.py many_processes.py postgresql.py stores_outside.py)
+
 .PHONY: fuzz sbom audit
 fuzz: $(VENV)/.dev ## Look for bytes that break the front doors (EXAMPLES=... of each kind)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/pytest tests/unit/test_front_doors.py --timeout 7200

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
+from killing import times
 from serving import Server
 
 from facerec.bootstrap import open_service
@@ -20,7 +21,7 @@ from facerec.engine.fake import FakeEngine, draw
 pytestmark = pytest.mark.slow
 
 COLLECTION = "crash"
-CRASHES = 6
+CRASHES = times(6)
 CALLERS = 4
 
 

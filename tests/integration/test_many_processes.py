@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from flatness import MEASURED_SECONDS, Holdings, growing
+from killing import times
 from mixed_load import COLLECTION, MixedLoad
 from serving import Server, serving
 from worker_processes import lives, wait_for_workers
@@ -28,7 +29,7 @@ from facerec.engine.fake import FakeEngine
 pytestmark = pytest.mark.slow
 
 SOAK_SECONDS = float(os.environ.get("FACEREC_SOAK_SECONDS", "10"))
-DEATHS = 5
+DEATHS = times(5)
 
 
 @contextlib.contextmanager

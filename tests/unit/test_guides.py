@@ -23,7 +23,8 @@ GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 SHELLS = ("", "sh", "bash", "console")
 OUR_SETTING = re.compile(r"\b(?:FACEREC|POSTGRES|QDRANT|PINECONE|SQS)_[A-Z0-9_]*[A-Z0-9]\b")
 NOT_OF_THE_SERVICE = {
-    "FACEREC_SOAK_SECONDS",  # of the tests
+    "FACEREC_SOAK_SECONDS",  # of the tests, as the next
+    "FACEREC_TEST_KILLS",
 }
 
 
