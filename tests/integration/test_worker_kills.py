@@ -71,6 +71,9 @@ def test_workers_that_are_killed_lose_no_image_and_index_none_twice(
                 each for each in children_of(process.pid) if now - seen.setdefault(each, now) > GROWN_SECONDS
             ]
             if grown and killed < KILLS:
+                # Linux weighs niceness within a session; Ctrl+C reaches the group that has the terminal.
+                assert os.getsid(grown[0]) == os.getsid(process.pid)
+                assert os.getpgid(grown[0]) != os.getpgid(process.pid)
                 os.kill(chance.choice(grown), signal.SIGKILL)
                 killed += 1
         process.send_signal(signal.SIGTERM)

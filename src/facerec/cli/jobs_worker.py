@@ -135,12 +135,12 @@ def _spot(settings: Settings, stopping: threading.Event) -> Iterator[None]:
 
 def _start(settings: Settings, number: int) -> subprocess.Popen[bytes]:
     """Start one of several processes."""
-    # -P: nothing in the working folder is taken for a module. In a session of its own, so that Ctrl+C reaches
-    # it by way of this process alone.
+    # -P: nothing in the working folder is taken for a module. In a group of its own, so that Ctrl+C reaches
+    # it by way of this process alone; in this session, for Linux weighs niceness within a session.
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "facerec.cli.jobs_worker"],
         stdin=subprocess.PIPE,
-        start_new_session=True,
+        process_group=0,
     )
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin as pipe:

@@ -310,8 +310,6 @@ class FaceService:
             target, engine = open_collection(self._database, self._engines, collection)
             data = self._images.load(image)
             face, probe = embed_largest(engine, data, quality_filter)
-            with self._database.read() as connection:
-                target = find_again(connection, target)
             old = FaceSearch(
                 self._matcher.faces(target, engine.calibration, probe, size, threshold),
                 target.model_version,

@@ -91,7 +91,8 @@ class FaceMatcher:
     ) -> tuple[FaceMatch, ...]:
         """Up to `limit` faces nearest to a unit vector (dimension,), most similar first.
 
-        Raises ModelSwitched where they are gone because the collection has another model by now.
+        The change number of `target` is that up to which they are searched at least. Raises NotFound, and
+        ModelSwitched where the collection has another model by now.
         """
         wanted = limit
         while True:
@@ -105,10 +106,10 @@ class FaceMatcher:
                 threshold=threshold,
             )
             with self._database.read() as connection:
+                # What was searched, possibly long after it was looked up, is what the collection still is.
+                target = newest(connection, target)
                 present = self._lifetimes.present(target)
                 found = faces.of_keys(connection, target, [hit.key for hit in hits], present=present)
-                if len(found) < len(hits):
-                    check_present(connection, target)
             if len(found) >= limit or len(hits) < wanted or wanted >= MOST_LOOKED_AT:
                 break
             # Faces past their time, which wait to be removed, stood before others.

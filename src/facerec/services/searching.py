@@ -13,7 +13,7 @@ from facerec.engine.base import Floats
 from facerec.errors import InvalidParameter, ModelMismatch
 from facerec.images.base import ImageLoader
 from facerec.observability.steps import use_case
-from facerec.services.access import find_again, open_collection, settled
+from facerec.services.access import open_collection, settled
 from facerec.services.engines import Engines
 from facerec.services.faces import FaceSearch
 from facerec.services.matching import FaceMatcher
@@ -79,8 +79,6 @@ class SearchService:
                 return ()
             probes = engine.embed(picture, [face.found for face in kept])
             del picture  # whoever waits for room for another one waits no longer than it has to
-            with self._database.read() as connection:
-                target = find_again(connection, target)
             return tuple(
                 SearchedFace(
                     face.found.face, self._matcher.faces(target, engine.calibration, probe, limit, threshold)

@@ -9,7 +9,7 @@ from functools import partial
 from facerec.db import Database
 from facerec.domain import BoundingBox, DetectedFace, FaceMatch, ImageReference, QualityFilter
 from facerec.engine.base import Floats
-from facerec.errors import AlbumNotFound, QuotaExceeded
+from facerec.errors import AlbumNotFound, NotFound, QuotaExceeded
 from facerec.images.base import ImageLoader
 from facerec.metastore import albums, collections
 from facerec.metastore.albums import Album, AlbumImage
@@ -149,7 +149,12 @@ class AlbumSearch:
         probe = probes.get(target.contract_id)
         if probe is None:
             probe = probes[target.contract_id] = _Probe(*embed_largest(engine, data, QualityFilter.NONE))
-        matches = self._matcher.faces(target, engine.calibration, probe.embedding, FACES_AN_ALBUM, threshold)
+        try:
+            matches = self._matcher.faces(
+                target, engine.calibration, probe.embedding, FACES_AN_ALBUM, threshold
+            )
+        except NotFound:
+            return []  # deleted meanwhile
         with self._database.read() as connection:
             rows = albums.images_of(connection, album, [match.face.image_id for match in matches])
         return _grouped(album, matches, rows)
