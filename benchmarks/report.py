@@ -68,8 +68,9 @@ the networks are the fake engine's. A difference is the mean over pairs of turns
 """
 LOAD = """SearchFacesByImage of LFW's pictures among many faces, signed, while an album in moto's S3 is
 indexed from first to last image by `facerec worker` or by the service itself; beside it the same without the
-album. Clients without pause ask again as soon as they are answered; a load at a rate comes at random times,
-and each request's time counts from when it was due. S3 and the callers share the processors.
+album. Clients without pause ask again as soon as they are answered; a load at a rate, half of what those get
+without the album, comes at random times, and each request's time counts from when it was due. S3 and the
+callers share the processors.
 """
 CLUSTERING = """Faces of LFW folds 1 and 2, the named one of each picture, put into people without being told
 who is who; the same embeddings for all methods, in three random orders, of which figures are means.
@@ -412,8 +413,8 @@ def _load(results: Results) -> str:
         for run in figures["runs"]:
             asked = (
                 f"{figures['clients']} clients without pause"
-                if run["load"] == "without pause"
-                else f"{figures['rate']:.0f} a second"
+                if run["rate"] is None
+                else f"{run['rate']:.0f} a second"
             )
             told = ", ".join(f"{name} {number}" for name, number in run["errors"].items()) or "0"
             growth = run["memory_growth_mib"]

@@ -4,8 +4,8 @@
 
 A service over a large collection, with signed requests. An album of IMAGES in S3 (moto's server, on this
 machine) is indexed from first to last, by `facerec worker` beside the service or by the service itself.
-Four runs, each over a service of its own: clients without pause, and a load at a rate, both alone and beside
-the album. S3, the callers and the service share the processors.
+Four runs, each over a service of its own: clients without pause, and a load at half the rate at which those
+were answered alone, both alone and beside the album. S3, the callers and the service share the processors.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,8 @@ from facerec.services.benchmark import percentile
 
 COLLECTION, ALBUM, BUCKET = "everybody", "album", "photos"
 SECRET = "a-secret-of-the-benchmark-alone"
+BUSY = 0.5
+"""Requests that come at a rate, as a share of those that are answered where clients ask without pause."""
 LOOK_SECONDS = 0.5
 MOST_SECONDS = 75
 """Of a run; signatures are good for five minutes. What is not indexed by then is told by the rate."""
@@ -80,7 +83,9 @@ def main() -> None:
     parser.add_argument("--gallery", type=int, default=100_000, help="faces to search in")
     parser.add_argument("--album", type=int, default=200, help="images of the album")
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--rate", type=float, default=60.0, help="requests a second of the load at a rate")
+    parser.add_argument(
+        "--rate", type=float, help="requests a second of the load at a rate; default: see above"
+    )
     parser.add_argument("--seconds", type=float, default=15.0, help="of each run, at least")
     chosen = parser.parse_args()
     files = sorted(chosen.images.glob("*.jpg"))[:100]
@@ -98,14 +103,17 @@ def main() -> None:
         wanted = [file.read_bytes() for file in files if _one_face(engine, file.read_bytes())]
         contract = engine.contract
         engine.close()
-        runs = []
+        fill_gallery(Path(folder) / "data", COLLECTION, contract, chosen.gallery)
+        runs: list[dict[str, Any]] = []
         for load in ("without pause", "at a rate"):
             for album in (0, chosen.album):
                 place = Path(folder) / f"{load}-{album}".replace(" ", "-")
-                place.mkdir()
-                fill_gallery(place / "data", COLLECTION, contract, chosen.gallery)
-                runs.append(run(chosen, place, wanted, load, album))
-    about = ("jobs", "gallery", "clients", "rate")
+                shutil.copytree(Path(folder) / "data", place / "data")
+                rate = None
+                if load == "at a rate":
+                    rate = chosen.rate or BUSY * runs[0]["requests_per_second"]
+                runs.append(run(chosen, place, wanted, rate, album))
+    about = ("jobs", "gallery", "clients")
     print(json.dumps({name: getattr(chosen, name) for name in about} | {"runs": runs}))
 
 
@@ -114,9 +122,9 @@ def _one_face(engine: Any, data: bytes) -> bool:
 
 
 def run(
-    chosen: argparse.Namespace, folder: Path, images: Sequence[bytes], load: str, album: int
+    chosen: argparse.Namespace, folder: Path, images: Sequence[bytes], rate: float | None, album: int
 ) -> dict[str, Any]:
-    """One service, one load, with or without the album."""
+    """One service, one load (rate None: clients without pause), with or without the album."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(own_server(read_settings(), folder))
         processes = {"service": Process(server.pid)}
@@ -128,10 +136,10 @@ def run(
             _rest(server.address, "/api/v1/albums", {"album_id": ALBUM})
         over = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            if load == "at a rate":
-                calls = pool.submit(call_at_rate, server.address, requests, chosen.rate, over)
-            else:
+            if rate is None:
                 calls = pool.submit(call_without_pause, server.address, requests, chosen.clients, over)
+            else:
+                calls = pool.submit(call_at_rate, server.address, requests, rate, over)
             began = time.perf_counter()
             try:
                 if album:
@@ -143,11 +151,15 @@ def run(
                 over.set()
             answered = calls.result()
     # What is answered while the album is at work, and for as long without it.
-    return figures(load, album, answered, watch.samples, done_at)
+    return figures(rate, album, answered, watch.samples, done_at)
 
 
 def figures(
-    load: str, album: int, answered: Sequence[Answered], samples: list[dict[str, float]], seconds: float
+    rate: float | None,
+    album: int,
+    answered: Sequence[Answered],
+    samples: list[dict[str, float]],
+    seconds: float,
 ) -> dict[str, Any]:
     """What is told of a run."""
     counted = [one for one in answered if one.at <= seconds]
@@ -159,7 +171,7 @@ def figures(
     half = [each for each in samples if each["at"] >= seconds / 2] or samples
     names = [name for name in samples[0] if name not in ("at", "images")]
     return {
-        "load": load,
+        "rate": rate,
         "album": album,
         "seconds": round(seconds, 1),
         "requests": len(counted),
