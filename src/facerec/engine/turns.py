@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,26 +20,28 @@ hundredths of the processor."""
 class Turns:
     """Places for the workers of an engine. Safe to use from many threads.
 
-    A job waits while requests do, for nobody waits for it; after JOB_PATIENCE_SECONDS it is as they are.
+    A place that is left goes to the one that has waited longest: were it free for whoever takes it, threads
+    that have just come would take it from those that have yet to wake up, which would wait anew. A job waits
+    while requests do, for nobody waits for it; after JOB_PATIENCE_SECONDS it is as they are.
     """
 
     def __init__(self, workers: int) -> None:
         """workers: most threads at work at a time."""
-        lock = threading.Lock()
-        self._for_all = threading.Condition(lock)
-        self._for_jobs = threading.Condition(lock)
+        self._lock = threading.Lock()
         self._free = workers
-        self._first = 0
-        """Those that wait for any free place: requests, and jobs that have waited long."""
-        self._later = 0
-        """Jobs that let them go first."""
+        """Places that nobody has; while there are any nobody waits."""
+        self._first: deque[threading.Lock] = deque()
+        """Of each that waits for a place, in order, a lock that is released when it has one: of requests, and
+        of jobs that have waited long."""
+        self._later: deque[threading.Lock] = deque()
+        """Of jobs that let those go first."""
         self._own = _Own()
 
     @property
     def waiting(self) -> tuple[int, int]:
         """How many wait for any free place, and how many jobs let them go first."""
-        with self._for_all:
-            return self._first, self._later
+        with self._lock:
+            return len(self._first), len(self._later)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -69,28 +72,29 @@ class Turns:
         """Let another thread have this one's place, where it has one."""
         if self._own.placed:
             self._own.placed = False
-            with self._for_all:
-                self._free += 1
-                self._wake()
+            with self._lock:
+                waiting = self._first or self._later
+                if waiting:
+                    waiting.popleft().release()
+                else:
+                    self._free += 1
 
     def _take(self, *, is_job: bool) -> None:
-        with self._for_all:
-            if is_job:
-                self._later += 1
-                self._for_jobs.wait_for(lambda: self._free and not self._first, JOB_PATIENCE_SECONDS)
-                self._later -= 1
-            self._first += 1
-            try:
-                self._for_all.wait_for(lambda: self._free)
+        with self._lock:
+            if self._free:
                 self._free -= 1
-            finally:
-                self._first -= 1
-                self._wake()
-
-    def _wake(self) -> None:
-        """Wake one that may have a place that is free."""
-        if self._free:
-            (self._for_all if self._first else self._for_jobs).notify()
+                return
+            called = threading.Lock()
+            called.acquire()
+            (self._later if is_job else self._first).append(called)
+        if not is_job:
+            called.acquire()
+        elif not called.acquire(timeout=JOB_PATIENCE_SECONDS):
+            with self._lock:
+                if called in self._later:  # else it has its place by now
+                    self._later.remove(called)
+                    self._first.append(called)
+            called.acquire()
 
 
 class _Own(threading.local):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,40 @@ def test_a_request_goes_before_jobs_that_came_first(monkeypatch: pytest.MonkeyPa
         held.__exit__(None, None, None)
     assert order.names[0] == "request"
     assert sorted(order.names) == ["job 0", "job 1", "request"]
+
+
+@pytest.mark.parametrize("_round", range(20))
+def test_a_place_that_is_left_is_not_taken_from_those_who_wait(_round: int) -> None:
+    # Many times over: who waits may wake up in time by chance.
+    turns = Turns(1)
+    order = Order(turns)
+    held = turns.place()
+    held.__enter__()
+    with at_work(order.comes("waited", is_job=False)):
+        deadline = time.monotonic() + PATIENCE
+        while turns.waiting != (1, 0):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        held.__exit__(None, None, None)
+        order.comes("came later", is_job=False)()
+    assert order.names == ["waited", "came later"]
+
+
+def test_requests_are_served_in_the_order_in_which_they_came() -> None:
+    turns = Turns(1)
+    order = Order(turns)
+    names = [f"request {number}" for number in range(4)]
+    held = turns.place()
+    held.__enter__()
+    with contextlib.ExitStack() as stack:
+        for number, name in enumerate(names, 1):
+            stack.enter_context(at_work(order.comes(name, is_job=False)))
+            deadline = time.monotonic() + PATIENCE
+            while turns.waiting != (number, 0):
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        held.__exit__(None, None, None)
+    assert order.names == names
 
 
 def test_a_job_has_its_turn_though_requests_always_wait(monkeypatch: pytest.MonkeyPatch) -> None:
