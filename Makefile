@@ -17,6 +17,9 @@ BENCH_OPTIONS = $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(BENCH
 # Where the environment forbids files of compiled Python, every start of a server would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# pip would compile all that it installs; Python compiles what is imported, once, which is a small part of it.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test quick check fix bench bench-engine bench-search bench-service bench-accuracy bench-people bench-liveness bench-clustering bench-jobs bench-video bench-audit bench-load bench-report docs screenshots clean
 
@@ -111,20 +114,19 @@ $(BIN)/python:
 
 $(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/peers.txt
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[onnxruntime,eval,video]' --requirement benchmarks/requirements.txt
+	$(BENCH)/bin/python $(INSTALL) --editable '.[onnxruntime,eval,video]' --requirement benchmarks/requirements.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
 	@touch $@
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing facerec and what it needs into $(VENV) (350 MB to download) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(BIN)/python $(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo]'
+	$(BIN)/python $(INSTALL) --editable '.[demo]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.run
