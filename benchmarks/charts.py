@@ -217,7 +217,7 @@ def draw_clients(results: Results) -> Figure | None:
 def draw_load(results: Results) -> Figure | None:
     """Searches and memory over time, while an album is indexed beside them."""
     figures = results.figures("load_worker")
-    run = next((run for run in figures.get("runs", []) if run["album"] and run["load"] == "at a rate"), None)
+    run = next((run for run in figures.get("runs", []) if run["album"] and run["rate"]), None)
     if run is None:
         return None
     figure, (wait, memory) = _figure(2, 1, height=5.0)
@@ -232,7 +232,7 @@ def draw_load(results: Results) -> Figure | None:
         memory.plot(at, [sample[name] for sample in run["samples"]], color=colour, label=name)
     memory.set_title("memory, MiB", loc="left", fontsize=11, color=INK)
     memory.set_ylim(bottom=0)
-    memory.set_xlabel(f"seconds; {figures['rate']:.0f} searches a second, {run['album']} images of an album")
+    memory.set_xlabel(f"seconds; {run['rate']:.0f} searches a second, {run['album']} images of an album")
     memory.legend(frameon=False, fontsize=9)
     for axes in (wait, memory):
         _plain(axes, grid="y")
