@@ -184,7 +184,7 @@ class Postgresql:
             with engine.connect() as connection:
                 driver = _driver(connection)
                 try:
-                    driver.execute(statement)
+                    driver.execute(statement, prepare=False)  # to begin takes longer prepared
                 except psycopg.OperationalError as error:
                     if not driver.closed:
                         raise
