@@ -296,6 +296,33 @@ def test_a_prepared_statement_gives_the_drivers_rows_in_its_transaction(database
         assert of_name.rows(connection, {"wanted": "a"}) == [(b"a", 7)]
 
 
+def test_prepared_statements_change_rows_and_are_undone_with_their_transaction(database: Database) -> None:
+    add = Prepared(TABLE.insert().values(name=sa.bindparam("name"), bulk=sa.bindparam("bulk")))
+    rename = Prepared(
+        TABLE.update()
+        .where(TABLE.c.name == sa.bindparam("wanted"))
+        .values(name=sa.bindparam("new"))
+        .returning(TABLE.c.bulk)
+    )
+    remove = Prepared(TABLE.delete().where(TABLE.c.name != sa.bindparam("kept")))
+    with database.write() as connection:
+        add.change_each(connection, [{"name": name, "bulk": name.encode()} for name in "abc"])
+        assert rename.rows(connection, {"wanted": "c", "new": "d"}) == [(b"c",)]
+        assert rename.rows(connection, {"wanted": "c", "new": "e"}) == []
+
+    def fail() -> None:
+        with database.write() as connection:
+            assert remove.change(connection, {"kept": "a"}) == 2
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert names(database) == ["a", "b", "d"]
+    with database.write() as connection:
+        assert remove.change(connection, {"kept": "a"}) == 2
+    assert names(database) == ["a"]
+
+
 def test_a_prepared_statement_that_fails_is_a_storage_error(database: Database) -> None:
     with database.write() as connection:
         connection.exec_driver_sql("DROP TABLE things")
@@ -303,7 +330,10 @@ def test_a_prepared_statement_that_fails_is_a_storage_error(database: Database) 
         Prepared(sa.select(TABLE.c.name)).rows(connection, {})
 
 
-def test_what_only_sqlalchemy_can_read_is_not_prepared() -> None:
+def test_what_only_sqlalchemy_can_read_or_write_is_not_prepared(database: Database) -> None:
     sealed = sa.Table("sealed", sa.MetaData(), sa.Column("codes", SealedBytes))
     with pytest.raises(TypeError):
         Prepared(sa.select(sealed.c.codes))
+    written = Prepared(sealed.insert().values(codes=sa.bindparam("codes")))
+    with pytest.raises(TypeError), database.write() as connection:
+        written.change(connection, {"codes": b"plain"})

@@ -6,48 +6,61 @@ look one row up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningUpdate
 
-Statement = sa.Select[Any] | ReturningUpdate[Any]
+Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.Delete
+Values = Mapping[str, Any]
 
 
 class Prepared:
-    """A statement with rows that is asked for again and again. Safe to share between threads and databases.
+    """A statement that is run again and again. Safe to share between threads and databases.
 
-    Its columns are of types whose values the driver gives as they are: TypeError for others, such as
-    `SealedBytes`.
+    Its columns and parameters are of types whose values the driver gives and takes as they are: TypeError for
+    others, such as `SealedBytes`, at the latest at the first use.
     """
 
     def __init__(self, statement: Statement) -> None:
         """Nothing is compiled before the first use."""
-        kinds = [column.type for column in statement.exported_columns]
-        if any(isinstance(kind, sa.TypeDecorator) for kind in kinds):
-            raise TypeError("a column's type makes other values of the driver's: SQLAlchemy has to run this")
+        _check(column.type for column in statement.exported_columns)
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def rows(self, connection: sa.Connection, values: Values) -> list[tuple[Any, ...]]:
         """All rows, for these values of the statement's parameters. KeyError where one is missing.
 
         Raises the driver's errors, of which `Database.read` and `Database.write` make their own.
         """
+        compiled = self._in_words_of(connection)
+        parameters = compiled.parameters(values)
+        with _driver(connection) as driver:
+            rows: list[tuple[Any, ...]] = driver.execute(compiled.text, parameters).fetchall()
+        return rows
+
+    def change(self, connection: sa.Connection, values: Values) -> int:
+        """Run it; how many rows were changed. Raises as `rows` does."""
+        compiled = self._in_words_of(connection)
+        parameters = compiled.parameters(values)
+        with _driver(connection) as driver:
+            changed: int = driver.execute(compiled.text, parameters).rowcount
+        return changed
+
+    def change_each(self, connection: sa.Connection, values: Sequence[Values]) -> None:
+        """Run it for each of several values. Raises as `rows` does."""
+        compiled = self._in_words_of(connection)
+        parameters = [compiled.parameters(each) for each in values]
+        with _driver(connection) as driver, contextlib.closing(driver.cursor()) as cursor:
+            cursor.executemany(compiled.text, parameters)
+
+    def _in_words_of(self, connection: sa.Connection) -> _Compiled:
         name = connection.dialect.name
         compiled = self._compiled.get(name)
         if compiled is None:
             compiled = self._compiled[name] = _Compiled(self._statement, connection.dialect)
-        driver: Any = connection.connection.driver_connection
-        parameters = compiled.parameters(values)
-        try:
-            rows: list[tuple[Any, ...]] = driver.execute(compiled.text, parameters).fetchall()
-        except Exception as error:
-            if getattr(driver, "closed", False):  # lost: SQLAlchemy, which did not see it, must not use it
-                connection.invalidate(error)
-            raise
-        return rows
+        return compiled
 
 
 class _Compiled:
@@ -55,6 +68,7 @@ class _Compiled:
 
     def __init__(self, statement: Statement, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
+        _check(bound.type for bound in compiled.binds.values())
         self.text = str(compiled)
         self._places: Sequence[str] | None = compiled.positiontup
         """Names of the parameters in order, where the driver counts them; None where it names them."""
@@ -67,3 +81,20 @@ class _Compiled:
         if self._places is None:
             return {name: self._own[name] if name in self._own else values[name] for name in self._names}
         return [self._own[name] if name in self._own else values[name] for name in self._places]
+
+
+@contextlib.contextmanager
+def _driver(connection: sa.Connection) -> Iterator[Any]:
+    """The driver's own connection."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        yield driver
+    except Exception as error:
+        if getattr(driver, "closed", False):  # lost: SQLAlchemy, which did not see it, must not use it
+            connection.invalidate(error)
+        raise
+
+
+def _check(kinds: Iterable[sa.types.TypeEngine[Any]]) -> None:
+    if any(isinstance(kind, sa.TypeDecorator) for kind in kinds):
+        raise TypeError("a type makes other values of the driver's: SQLAlchemy has to run this")

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 
 from facerec.db import Connection, Database
 from facerec.db.clock import NOW
+from facerec.db.numbers import is_among, number_list
+from facerec.db.prepared import Prepared
 from facerec.errors import JobQueueUnavailable, StorageError
 from facerec.jobs.base import Job, JobCounts, NewJob, Payload, SetAsideJob, encode
 
@@ -59,7 +61,7 @@ _PUT = (
     "VALUES (:kind, :unique_key, :payload, :priority, {now}, {now} + :delay, 0) "
     "ON CONFLICT (kind, unique_key) DO NOTHING"
 )
-_GONE = _jobs.delete().where(_jobs.c.key.in_(sa.bindparam("keys", expanding=True)))
+_GONE = Prepared(_jobs.delete().where(is_among(_jobs.c.key, "keys")))
 
 
 class EmbeddedJobs:
@@ -71,7 +73,10 @@ class EmbeddedJobs:
         self._put = sa.text(_PUT.format(now=now))
         self._now = sa.literal_column(now, sa.Double)
         # Made once: to make them anew costs as much as to execute them.
-        ready = (_jobs.c.kind.in_(sa.bindparam("kinds", expanding=True)), _jobs.c.ready_at <= self._now)
+        # By the index of the order: SQLite prefers that of the keys where it can serve a condition on the
+        # kind, and sorts all that waits for the sake of ten.
+        kind = _jobs.c.kind.concat("") if database.name == "sqlite" else _jobs.c.kind
+        ready = (kind.in_(sa.bindparam("kinds", expanding=True)), _jobs.c.ready_at <= self._now)
         self._any_ready = sa.select(_jobs.c.key).where(*ready).limit(1)
         first = (
             sa.select(_jobs.c.key)
@@ -105,8 +110,9 @@ class EmbeddedJobs:
         if not kinds or limit < 1:
             return []
         # Asked first by a reading alone: those that wait for jobs write nothing.
-        with _meant(), self._database.read() as connection:
-            if connection.scalar(self._any_ready, {"kinds": sorted(kinds)}) is None:
+        asked = {"kinds": sorted(kinds)}
+        with _meant():
+            if self._database.look(lambda connection: connection.scalar(self._any_ready, asked)) is None:
                 return []
         values = {"kinds": sorted(kinds), "most": limit, "seconds": seconds, "receipt": secrets.token_hex(8)}
         with _meant(), self._database.write() as connection:
@@ -130,8 +136,8 @@ class EmbeddedJobs:
         """See `JobQueue.done`."""
         if not jobs:
             return
-        keys = [int(job.id) for job in jobs]
-        self._write(lambda connection: connection.execute(_GONE, {"keys": keys}))
+        keys = number_list(int(job.id) for job in jobs)
+        self._write(lambda connection: _GONE.change(connection, {"keys": keys}))
 
     def retry(self, job: Job, *, reason: str, delay_seconds: float) -> None:
         """See `JobQueue.retry`."""

@@ -14,6 +14,7 @@ from typing import Any, NewType
 
 import sqlalchemy as sa
 
+from facerec.db.prepared import Prepared
 from facerec.domain import BoundingBox, CollectionKey, RowKey
 from facerec.metastore.albums import Album, AlbumKey, ImageState
 from facerec.metastore.expiry import IS_PRESENT, Present
@@ -33,9 +34,9 @@ PersonKey = NewType("PersonKey", int)
 _BOX = struct.Struct("<4f")
 
 # Asked after every image, so built once.
-_WAITING = (
+_WAITING = Prepared(
     sa.select(album_images.c.number)
-    .where(album_images.c.album_key == sa.bindparam("album"), album_images.c.state == ImageState.WAITING)
+    .where(album_images.c.album_key == sa.bindparam("album"), album_images.c.state == int(ImageState.WAITING))
     .limit(1)
 )
 
@@ -359,7 +360,7 @@ def advance(connection: sa.Connection, album: Album, *, number: int | None = Non
 
 def is_at_rest(connection: sa.Connection, key: AlbumKey) -> bool:
     """Whether no image of the album waits."""
-    return connection.execute(_WAITING, {"album": key}).one_or_none() is None
+    return not _WAITING.rows(connection, {"album": key})
 
 
 def behind(connection: sa.Connection) -> list[AlbumKey]:

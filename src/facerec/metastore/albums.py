@@ -16,6 +16,7 @@ from typing import Any, NewType
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from facerec.db.prepared import Prepared
 from facerec.domain import Collection
 from facerec.errors import AlbumNotFound, AlreadyExists
 from facerec.metastore.tables import album_images, album_listings, albums
@@ -29,10 +30,35 @@ MOST_AT_ONCE = 500
 LONGEST_REASON = 255
 
 # Statements of every image are built once: SQLAlchemy takes longer to build one than to run it.
-_BY_KEY = sa.select(albums).where(albums.c.key == sa.bindparam("wanted"), albums.c.album_id.is_not(None))
-_BY_KEY_LOCKED = _BY_KEY.with_for_update()
+_ALBUM = (
+    albums.c.key,
+    albums.c.album_id,
+    albums.c.title,
+    albums.c.created_at,
+    albums.c.collection,
+    albums.c.collection_created_at,
+    albums.c.image_number,
+    albums.c.manifest,
+    albums.c.template,
+)
 _IMAGE = (
-    sa.select(album_images)
+    album_images.c.album_key,
+    album_images.c.number,
+    album_images.c.source,
+    album_images.c.version,
+    album_images.c.external_id,
+    album_images.c.state,
+    album_images.c.attempts,
+    album_images.c.reason,
+    album_images.c.faces,
+    album_images.c.image_id,
+    album_images.c.finished_at,
+)
+_KEYED = sa.select(*_ALBUM).where(albums.c.key == sa.bindparam("wanted"), albums.c.album_id.is_not(None))
+_BY_KEY = Prepared(_KEYED)
+_BY_KEY_LOCKED = Prepared(_KEYED.with_for_update())
+_NUMBERED = Prepared(
+    sa.select(*_IMAGE)
     .join(albums, albums.c.key == album_images.c.album_key)
     .where(
         album_images.c.album_key == sa.bindparam("album"),
@@ -40,12 +66,12 @@ _IMAGE = (
         albums.c.album_id.is_not(None),
     )
 )
-_FINISH = (
+_FINISH = Prepared(
     album_images.update()
     .where(
         album_images.c.album_key == sa.bindparam("album"),
         album_images.c.number == sa.bindparam("wanted"),
-        album_images.c.state.in_(sa.bindparam("from_states", expanding=True)),
+        album_images.c.state.in_([sa.bindparam("from_state"), sa.bindparam("or_from")]),
     )
     .values(
         state=sa.bindparam("state"),
@@ -174,7 +200,7 @@ def find(connection: sa.Connection, album_id: str, *, lock: bool = False) -> Alb
 
     Raises AlbumNotFound.
     """
-    query = sa.select(albums).where(albums.c.album_id == album_id)
+    query = sa.select(*_ALBUM).where(albums.c.album_id == album_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise AlbumNotFound(f"The album {album_id} does not exist")
@@ -183,13 +209,13 @@ def find(connection: sa.Connection, album_id: str, *, lock: bool = False) -> Alb
 
 def look_up(connection: sa.Connection, key: AlbumKey, *, lock: bool = False) -> Album | None:
     """The album of that key; None where it has been deleted."""
-    row = connection.execute(_BY_KEY_LOCKED if lock else _BY_KEY, {"wanted": key}).one_or_none()
-    return None if row is None else _album(row)
+    rows = (_BY_KEY_LOCKED if lock else _BY_KEY).rows(connection, {"wanted": key})
+    return _album(rows[0]) if rows else None
 
 
 def list_after(connection: sa.Connection, after: int, limit: int, *, imports: bool = False) -> list[Album]:
     """Up to `limit` albums with a key greater than `after`, oldest first; or as many imports."""
-    query = sa.select(albums).where(
+    query = sa.select(*_ALBUM).where(
         albums.c.key > after,
         albums.c.album_id.is_not(None),
         albums.c.manifest.is_not(None) if imports else albums.c.manifest.is_(None),
@@ -299,17 +325,15 @@ def present(connection: sa.Connection, album: Album, digests: Sequence[bytes]) -
 
 def image(connection: sa.Connection, key: AlbumKey, number: int) -> AlbumImage | None:
     """An image of an album that is there; None where image or album are not."""
-    row = connection.execute(_IMAGE, {"album": key, "wanted": number}).one_or_none()
-    return None if row is None else _image(row)
+    rows = _NUMBERED.rows(connection, {"album": key, "wanted": number})
+    return _image(rows[0]) if rows else None
 
 
 def images_after(
     connection: sa.Connection, album: Album, after: int, limit: int, *, state: ImageState | None = None
 ) -> list[AlbumImage]:
     """Up to `limit` images with a number greater than `after`, in its order; with `state`, those in it."""
-    query = sa.select(album_images).where(
-        album_images.c.album_key == album.key, album_images.c.number > after
-    )
+    query = sa.select(*_IMAGE).where(album_images.c.album_key == album.key, album_images.c.number > after)
     if state is not None:
         query = query.where(album_images.c.state == state)
     rows = connection.execute(query.order_by(album_images.c.number).limit(limit))
@@ -322,7 +346,7 @@ def images_of(connection: sa.Connection, album: Album, image_ids: Iterable[str])
     found: list[AlbumImage] = []
     for start in range(0, len(wanted), MOST_AT_ONCE):
         rows = connection.execute(
-            sa.select(album_images).where(
+            sa.select(*_IMAGE).where(
                 album_images.c.album_key == album.key,
                 album_images.c.image_id.in_(wanted[start : start + MOST_AT_ONCE]),
             )
@@ -348,22 +372,20 @@ def finish(
     One that was cancelled while it was at work is done all the same, for its faces are stored; it does not
     fail.
     """
-    from_states = [ImageState.WAITING]
-    if state is ImageState.DONE:
-        from_states.append(ImageState.CANCELLED)
+    cancelled_too = state is ImageState.DONE
     values = {
         "album": key,
         "wanted": number,
-        "from_states": from_states,
-        "state": state,
+        "from_state": int(ImageState.WAITING),
+        "or_from": int(ImageState.CANCELLED if cancelled_too else ImageState.WAITING),
+        "state": int(state),
         "attempts": attempts,
         "reason": None if reason is None else reason[:LONGEST_REASON],
         "faces": faces,
         "image_id": None if image_id is None else uuid.UUID(image_id).bytes,
         "finished_at": finished_at,
     }
-    changed = connection.execute(_FINISH, values)
-    return changed.rowcount == 1
+    return _FINISH.change(connection, values) == 1
 
 
 def cancel(connection: sa.Connection, album: Album) -> int:
@@ -424,31 +446,35 @@ def _take_numbers(connection: sa.Connection, album: Album, count: int) -> int:
     return int(last) - count + 1
 
 
-def _album(row: sa.Row[Any]) -> Album:
+def _album(row: Sequence[Any]) -> Album:
+    """The album of a row of `_ALBUM`."""
+    key, album_id, title, created_at, collection, collection_created_at, images, manifest, template = row
     return Album(
-        key=AlbumKey(row.key),
-        album_id=row.album_id,
-        title=row.title,
-        created_at=row.created_at,
-        collection=row.collection,
-        collection_identity=f"{row.collection_created_at!r}/{row.collection}",
-        images=row.image_number,
-        manifest=row.manifest,
-        template=row.template,
+        key=AlbumKey(key),
+        album_id=album_id,
+        title=title,
+        created_at=created_at,
+        collection=collection,
+        collection_identity=f"{collection_created_at!r}/{collection}",
+        images=images,
+        manifest=manifest,
+        template=template,
     )
 
 
-def _image(row: sa.Row[Any]) -> AlbumImage:
+def _image(row: Sequence[Any]) -> AlbumImage:
+    """The image of a row of `_IMAGE`."""
+    album, number, source, version, external_id, state, attempts, reason, faces, image_id, finished_at = row
     return AlbumImage(
-        album=AlbumKey(row.album_key),
-        number=row.number,
-        source=row.source,
-        version=row.version,
-        external_id=row.external_id,
-        state=ImageState(row.state),
-        attempts=row.attempts,
-        reason=row.reason,
-        faces=row.faces,
-        image_id=None if row.image_id is None else str(uuid.UUID(bytes=row.image_id)),
-        finished_at=row.finished_at,
+        album=AlbumKey(album),
+        number=number,
+        source=source,
+        version=version,
+        external_id=external_id,
+        state=ImageState(state),
+        attempts=attempts,
+        reason=reason,
+        faces=faces,
+        image_id=None if image_id is None else str(uuid.UUID(bytes=image_id)),
+        finished_at=finished_at,
     )

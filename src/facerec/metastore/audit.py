@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from facerec.db.prepared import Prepared
 from facerec.metastore.tables import audit_chains, audit_entries
 
 ENTRIES_A_STEP = 5000
@@ -21,9 +22,15 @@ ENTRIES_A_STEP = 5000
 
 # Statements of every change are built once: SQLAlchemy takes longer to build one than to run it.
 _MINE = audit_chains.c.chain == sa.bindparam("mine")
-_HEAD = sa.select(audit_chains).where(_MINE).with_for_update()
-_ADD = audit_entries.insert()
-_MOVE = (
+_HEAD = Prepared(
+    sa.select(audit_chains.c.last_number, audit_chains.c.last_digest).where(_MINE).with_for_update()
+)
+_ADD = Prepared(
+    audit_entries.insert().values(
+        **{name: sa.bindparam(name) for name in ("chain", "number", "at", "content", "digest")}
+    )
+)
+_MOVE = Prepared(
     audit_chains.update()
     .where(_MINE)
     .values(last_number=sa.bindparam("last_number"), last_digest=sa.bindparam("last_digest"))
@@ -62,8 +69,8 @@ class ChainState:
 
 def append(connection: sa.Connection, key: bytes, chain: str, entries: Sequence[tuple[float, str]]) -> None:
     """Add entries (time, content) to the end of a chain, which is begun with the first ones."""
-    head = connection.execute(_HEAD, {"mine": chain}).one_or_none()
-    number, digest = (0, "") if head is None else (head.last_number, head.last_digest)
+    head = _HEAD.rows(connection, {"mine": chain})
+    number, digest = head[0] if head else (0, "")
     rows = []
     for at, content in entries:
         number += 1
@@ -71,12 +78,12 @@ def append(connection: sa.Connection, key: bytes, chain: str, entries: Sequence[
         rows.append({"chain": chain, "number": number, "at": at, "content": content, "digest": digest})
     if not rows:
         return
-    connection.execute(_ADD, rows)
-    if head is None:
+    _ADD.change_each(connection, rows)
+    if not head:
         started = {"chain": chain, "pruned_number": 0, "pruned_digest": ""}
         connection.execute(audit_chains.insert().values(**started, last_number=number, last_digest=digest))
     else:
-        connection.execute(_MOVE, {"mine": chain, "last_number": number, "last_digest": digest})
+        _MOVE.change(connection, {"mine": chain, "last_number": number, "last_digest": digest})
 
 
 def latest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,6 +77,11 @@ class IndexResult:
     unindexed: tuple[RejectedFace, ...]
     model_version: str
     image_id: str
+
+
+Note = Callable[[Connection, IndexResult], object]
+"""Writes down what became of an image in the transaction that stores its faces. It may be called several
+times, in another thread, and changes nothing but the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,8 @@ class FaceService:
         attributes: frozenset[str] = frozenset(),
         expires_in: int | None = None,
         identity: str | None = None,
+        note: Note | None = None,
+        likely_new: bool = False,
     ) -> IndexResult:
         """Store the faces of an image, at most `max_faces` (100); on disk when this returns.
 
@@ -183,7 +190,9 @@ class FaceService:
         they end when they would have; without an external id every call stores new faces. largest: only the
         face that `search_by_image` looks for, whatever `max_faces` says. expires_in: seconds that the new
         ones are kept (FOREVER: no end); None: as long as the collection keeps faces. identity: of the one
-        collection that is meant, no later one of its name. Raises NotFound, ModelMismatch,
+        collection that is meant, no later one of its name. note: written in the same transaction, or in one
+        of its own where there is nothing to store. likely_new: the image was hardly indexed before, so that
+        this is asked only when its faces are about to be stored. Raises NotFound, ModelMismatch,
         QuotaExceeded, the errors of images and engine, StorageError.
         """
         limit = min(max_faces or MAX_FACES_PER_IMAGE, MAX_FACES_PER_IMAGE)
@@ -196,16 +205,17 @@ class FaceService:
             if identity not in (None, target.identity):
                 raise NotFound(f"The collection id: {collection} was deleted, and made anew, meanwhile")
             data = self._images.load(image)
-            seen = self._look(target, engine, data, external_image_id, choose, attributes)
-            source = recordable_source(image)
-            stored = self._store(target, seen, data, external_image_id, source, expires_in)
-            return IndexResult(
-                indexed=tuple(
-                    IndexedFace(stored[face.rank], face.found.face) for face in seen.selection.kept
-                ),
-                unindexed=seen.selection.rejected,
-                model_version=target.model_version,
-                image_id=seen.image_id,
+            seen = self._look(
+                target, engine, data, None if likely_new else external_image_id, choose, attributes
+            )
+            return self._store(
+                target,
+                seen,
+                data,
+                external_image_id,
+                recordable_source(image),
+                expires_in,
+                note,
             )
 
         return settled(work)
@@ -374,11 +384,26 @@ class FaceService:
         external_image_id: str | None,
         source: str | None,
         expires_in: int | None,
-    ) -> dict[int, Face]:
-        """The stored face of each rank, after those are stored that were not."""
+        note: Note | None,
+    ) -> IndexResult:
+        """What became of an image, after those of its faces are stored that were not."""
         image_id, fresh = seen.image_id, seen.fresh
+
+        def result_of(stored: Mapping[int, Face]) -> IndexResult:
+            return IndexResult(
+                indexed=tuple(
+                    IndexedFace(stored[face.rank], face.found.face) for face in seen.selection.kept
+                ),
+                unindexed=seen.selection.rejected,
+                model_version=target.model_version,
+                image_id=image_id,
+            )
+
         if not fresh:
-            return seen.stored
+            result = result_of(seen.stored)
+            if note is not None:
+                self._database.write_together(lambda connection: note(connection, result), lane=target.key)
+            return result
         twins = {}
         if target.twin is not None:
             twins = self._twins.embed(target, data, {face.rank: face.found.face.box for face in fresh})
@@ -389,7 +414,7 @@ class FaceService:
             for face in fresh
         }
 
-        def store(connection: Connection) -> dict[int, Face]:
+        def store(connection: Connection) -> IndexResult:
             present = find_again(connection, target, lock=True)
             if present.key != target.key:
                 raise NotFound(f"The collection id: {target.name} was deleted, and made anew, meanwhile")
@@ -424,10 +449,13 @@ class FaceService:
             rows = faces.insert(connection, present, list(new.values()))
             if twins:
                 store_twins(connection, present, new, twins)
-            return found | {rank: rows[face.face_id] for rank, face in new.items()}
+            result = result_of(seen.stored | found | {rank: rows[face.face_id] for rank, face in new.items()})
+            if note is not None:
+                note(connection, result)
+            return result
 
         current_request().check()
-        return seen.stored | self._database.write_together(store, lane=target.key)
+        return self._database.write_together(store, lane=target.key)
 
     def _stored_before(
         self, target: Collection, kept: Sequence[RankedFace], held: Sequence[Face]

@@ -35,8 +35,9 @@ IDLE_SECONDS = 0.5
 BEAT = 3
 """Leases are prolonged so many times in the time they last: two beats may be missed."""
 
-GATHERING_SECONDS = 0.05
+GATHERING_SECONDS = 0.25
 """Longest time for which the end of a job waits for the ends of others, to be told with them."""
+
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
 """How long no job is leased after a server was away, doubled while it stays so."""
 

@@ -87,9 +87,17 @@ def test_the_same_image_added_again_is_one(albums: AlbumHouse) -> None:
     assert albums.albums.get("wedding").images == 2
 
 
-@pytest.mark.parametrize("step", ["index", "finish"])
-def test_a_worker_that_dies_between_the_transactions_leaves_no_doubles(
-    albums: AlbumHouse, step: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("step", "kept", "attempts"),
+    [("finish", (1, 0, 0, 0), 2), ("index", (0, 1, 0, 0), 1)],
+    ids=["before the commit", "after it"],
+)
+def test_a_worker_that_dies_leaves_an_image_with_its_faces_or_neither(
+    albums: AlbumHouse,
+    step: str,
+    kept: tuple[int, ...],
+    attempts: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     albums.albums.create("wedding")
     albums.bucket.paint("w/1.jpg", "ann", "bob")
@@ -100,18 +108,34 @@ def test_a_worker_that_dies_between_the_transactions_leaves_no_doubles(
 
     def die(*arguments: Any, **options: Any) -> Any:
         if step == "index":
-            real(*arguments, **options)  # the faces are stored, and nobody hears of it
+            real(*arguments, **options)  # all is written, and nobody hears of it
         raise KeyboardInterrupt
 
     monkeypatch.setattr(target, step, die)
     with pytest.raises(KeyboardInterrupt):
         albums.do(job)
     monkeypatch.setattr(target, step, real)
-    assert counts(albums) == (1, 0, 0, 0)
+    assert counts(albums) == kept
+    assert albums.house.collections.describe("wedding").face_count == 2 * kept[1]
     albums.do(leased(IMAGE_JOB, job.payload, attempt=2))
     assert counts(albums) == (0, 1, 0, 0)
     assert albums.house.collections.describe("wedding").face_count == 2
-    assert albums.albums.images("wedding").items[0].attempts == 2
+    assert albums.albums.images("wedding").items[0].attempts == attempts
+
+
+def test_faces_that_were_stored_before_the_first_attempt_are_not_stored_again(albums: AlbumHouse) -> None:
+    albums.albums.create("wedding")
+    albums.bucket.paint("w/1.jpg", "ann", "bob")
+    image = albums.image("w/1.jpg")
+    stored = albums.house.faces.index(
+        "wedding", S3Image(BUCKET, "w/1.jpg"), external_image_id=image.external_id, max_faces=1
+    )
+    assert len(stored.indexed) == 1
+    albums.add("wedding", "w/1.jpg")
+    albums.drain()
+    assert counts(albums) == (0, 1, 0, 0)
+    assert albums.house.collections.describe("wedding").face_count == 2
+    assert albums.albums.images("wedding").items[0].faces == 2
 
 
 @pytest.mark.parametrize("page_size", [2, 5])

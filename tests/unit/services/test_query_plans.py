@@ -11,6 +11,9 @@ import pytest
 import sqlalchemy as sa
 from service_house import House, open_house, picture
 
+from facerec.jobs.base import NewJob
+from facerec.jobs.embedded import EmbeddedJobs
+
 Statements = set[str]
 """Texts of statements, with the values of their parameters in them."""
 
@@ -57,6 +60,20 @@ def wide_steps(house: House, statements: Statements) -> list[str]:
                 if step.startswith("SCAN") or step.endswith("(collection_key=?)"):
                     found.append(f"{step}: {statement}")
     return found
+
+
+def test_a_lease_does_not_sort_all_that_waits(house: House) -> None:
+    queue = EmbeddedJobs(house.database)
+    queue.put([NewJob(kind="album-image", payload={"image": number}) for number in range(20)])
+    with listening(house) as statements:
+        assert len(queue.lease(["album-image", "album-people"], 3, seconds=60)) == 3
+    (leasing,) = [statement for statement in statements if statement.startswith("WITH")]
+    with house.database.read() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        steps = [step for *_, step in driver.execute(f"EXPLAIN QUERY PLAN {leasing}")]
+    assert any("ix_jobs_priority" in step for step in steps)
+    assert not any("ORDER BY" in step for step in steps)
 
 
 def test_no_request_goes_through_a_whole_collection(house: House) -> None:

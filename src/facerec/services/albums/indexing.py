@@ -135,50 +135,46 @@ class AlbumIndexing:
         request.collection = album.collection
         request.people.append(image.external_id)
         try:
-            result = self._index(album, image)
+            self._index(album, image, job, request)
         except Exception as error:
             self._audit.record(request, self._deed(request, job, type(error).__name__))
             if not isinstance(error, FacerecError) or (passes(error) and job.attempt < ATTEMPTS):
                 raise
             self._fail(image, job, error.message)
-        else:
-            request.faces += [one.face.face_id for one in result.indexed]
-            self._finish(image, job, result, request)
 
     def _deed(self, request: RequestContext, job: Job, outcome: str) -> Deed:
         return deed_of(request, act=Act.CHANGE, door=WORKER, operation=job.kind, outcome=outcome)
 
-    def _index(self, album: Album, image: AlbumImage) -> IndexResult:
+    def _index(self, album: Album, image: AlbumImage, job: Job, request: RequestContext) -> None:
+        """Store the faces of an image, and note that it is done and who asked for it, together: a worker that
+        is killed before does nothing of it, and the next one all.
+        """
         reference = reference_of(image)
         if reference is None:
             raise InvalidImage("The image came with a request and was not kept: send it again.")
-        return self._faces.index(
-            album.collection,
-            reference,
-            external_image_id=image.external_id,
-            identity=album.collection_identity,
-        )
 
-    def _finish(self, image: AlbumImage, job: Job, result: IndexResult, request: RequestContext) -> None:
-        """Note that an image is done, and who asked for it, together: a worker that is killed before does
-        neither, and the next one both.
-        """
-        now, deed = self._clock(), self._deed(request, job, DONE)
-
-        def write(connection: Connection) -> None:
-            self._audit.record_in(connection, request, deed)
+        def note(connection: Connection, result: IndexResult) -> None:
+            request.faces[:] = [one.face.face_id for one in result.indexed]
+            self._audit.record_in(connection, request, self._deed(request, job, DONE))
             albums.finish(
                 connection,
                 image.album,
                 image.number,
                 ImageState.DONE,
                 attempts=job.attempt,
-                finished_at=now,
+                finished_at=self._clock(),
                 faces=len(result.indexed),
                 image_id=result.image_id,
             )
 
-        self._database.write_together(write)
+        self._faces.index(
+            album.collection,
+            reference,
+            external_image_id=image.external_id,
+            identity=album.collection_identity,
+            note=note,
+            likely_new=job.attempt == 1,
+        )
 
     def _fail(self, image: AlbumImage, job: Job, reason: str) -> None:
         now = self._clock()

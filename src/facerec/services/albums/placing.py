@@ -103,9 +103,7 @@ class PeoplePlacing:
 
     def ask_at_rest(self, album: Album) -> None:
         """Queue the job for an album where none of its images waits. Raises JobQueueUnavailable."""
-        with self._database.read() as connection:
-            rests = album_people.is_at_rest(connection, album.key)
-        if rests:
+        if self._database.look(lambda connection: album_people.is_at_rest(connection, album.key)):
             self.ask(album)
 
     def ask_for_all(self) -> None:
