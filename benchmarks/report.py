@@ -51,7 +51,8 @@ JOBS = """An album of LFW's pictures under as many keys in moto's S3, indexed by
 engine looks at the same files, from bytes to embeddings. Then an album with a worker killed every 10 seconds.
 The pictures are small and the networks those of a phone, so fetching an image and writing its faces weigh
 more than with photographs; and moto's servers and the database use the same processors as the workers: the
-processor time of an image is that of the workers alone.
+processor time of an image is that of the workers alone, with their first look at a picture and the grouping
+of the faces into people. Rows of different machines do not compare: see the bare engine of each.
 """
 
 VIDEO = """A film of {film} looked through as a job, {fps} frames a second, one job at a time in one process:
