@@ -27,6 +27,7 @@ from facerec.engine.recognition import OnnxRecognizer
 from facerec.engine.runtime.activation_ranges import find_ranges
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.session import open_session
+from int8_products import needs_int8_products
 
 CASES = json.loads((Path(__file__).parent / "fixtures" / "dlib_reference.json").read_text())
 
@@ -156,6 +157,7 @@ def int8_sessions(pack: Path, request: pytest.FixtureRequest) -> tuple[Session, 
     return sessions[0], sessions[1]
 
 
+@needs_int8_products
 def test_int8_sees_what_f32_sees(
     int8_sessions: tuple[Session, Session], parts: Parts, pack: Path, request: pytest.FixtureRequest
 ) -> None:

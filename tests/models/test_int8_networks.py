@@ -26,6 +26,7 @@ from facerec.engine.packs.loading import load_pack
 from facerec.engine.runtime.activation_ranges import find_ranges, ranges_file
 from facerec.errors import ConfigurationError, PackError
 from facerec.services.evaluation import Booleans
+from int8_products import needs_int8_products
 
 NETWORKS = ("scrfd_500m_bnkps", "mobilefacenet_128d")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -105,6 +106,7 @@ def unbalance(file: Path) -> None:
     onnx.save(model, file)
 
 
+@needs_int8_products
 @pytest.mark.slow
 def test_int8_tells_people_apart_as_f32_does(scrfd_pack: Path, shared: Path) -> None:
     """On LFW, in two sizes of the detector: at one alone chance moves the accuracy of f32 by 0.3 points."""
@@ -147,6 +149,7 @@ def test_int8_finds_every_annotated_face(engines: tuple[Engine, Engine], shared:
                 assert boxes == []
 
 
+@needs_int8_products
 def test_int8_agrees_with_f32_on_single_faces(engines: tuple[Engine, Engine], shared: Path) -> None:
     pictures = sorted((shared / "data" / "lfw" / "images").rglob("*.jpg"))[::40]
     agreement = compare_faces(*engines, pictures, 2)
@@ -162,6 +165,7 @@ def test_the_contract_does_not_depend_on_the_precision(engines: tuple[Engine, En
     assert engines[0].contract == engines[1].contract
 
 
+@needs_int8_products
 def test_quantize_writes_ranges_that_the_pack_is_opened_with(
     facerec: Run, own_pack: Path, few_portraits: Path
 ) -> None:
@@ -183,6 +187,7 @@ def test_quantize_writes_ranges_that_the_pack_is_opened_with(
     engine.close()
 
 
+@needs_int8_products
 def test_quantize_with_pairs_says_what_verification_loses(
     facerec: Run, own_pack: Path, few_portraits: Path, tmp_path: Path
 ) -> None:

@@ -223,7 +223,7 @@ def test_a_deadlock_is_resolved_and_both_writes_are_done(postgres_url: str) -> N
             future.result()
     with database.read() as connection:
         assert list(connection.scalars(sa.select(TABLE.c.count))) == [2, 2]
-    assert len(attempts) == 3
+    assert len(attempts) >= 3  # who was ended may be back before the other goes on, and meet it again
     database.close()
 
 

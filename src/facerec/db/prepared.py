@@ -52,8 +52,10 @@ class Prepared:
         """Run it for each of several values. Raises as `rows` does."""
         compiled = self._in_words_of(connection)
         parameters = [compiled.parameters(each) for each in values]
-        with _driver(connection) as driver, contextlib.closing(driver.cursor()) as cursor:
-            cursor.executemany(compiled.text, parameters)
+        with _driver(connection) as driver:
+            # Not executemany: psycopg's is a pipeline, out of which a lost connection is no error of its own.
+            for each in parameters:
+                driver.execute(compiled.text, each)
 
     def _in_words_of(self, connection: sa.Connection) -> _Compiled:
         name = connection.dialect.name

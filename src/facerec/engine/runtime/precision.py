@@ -116,7 +116,7 @@ def open_in_precision(
     fallback = BF16 if instructions & _BF16_PRODUCTS else F32
     if known is None:
         return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
-    if not instructions & _INT8_PRODUCTS:
+    if not multiplies_int8():
         return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
     rival = opened(F32, at_a_time=1)
     session = _sound(lambda: opened(INT8, known.ranges), rival, use, parallel)
@@ -139,6 +139,11 @@ def _sound(opened: Callable[[], Session], rival: Session, use: NetworkUse, paral
         if all(agreement(session, rival, use) >= _LEAST_AGREEMENT for _ in range(parallel)):
             return session
     return None
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor sums products of int8 exactly, as far as the system tells."""
+    return bool(processor_instructions() & _INT8_PRODUCTS)
 
 
 def processor_instructions() -> frozenset[str]:

@@ -19,6 +19,7 @@ from facerec.engine.runtime.quantized_network import Range, quantize_network, qu
 from facerec.engine.runtime.range_measurement import RecordingSession
 from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
+from int8_products import needs_int8_products
 
 
 def pictures(count: int) -> NDArray[np.float32]:
@@ -40,6 +41,7 @@ def ranges(network: Path) -> dict[str, Range]:
     return session.ranges()
 
 
+@needs_int8_products
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_an_int8_network_answers_nearly_as_the_f32_one(
     network: Path, ranges: dict[str, Range], runtime: str
