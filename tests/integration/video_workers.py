@@ -56,7 +56,7 @@ def check_a_search_whose_workers_are_killed(service: Running, workers: Callable[
     persons = answer["Persons"]
     assert [seen["Timestamp"] for seen in persons] == list(range(0, LOOKS * 200, 200)), "each once"
     assert {seen["FaceMatches"][0]["Face"]["ExternalImageId"] for seen in persons} == {"ben"}
-    assert service.service.videos.find(job_id).attempts >= 2  # more where a busy machine lets a lease run out
+    assert service.service.videos.find(job_id).attempts == 2
     client.close()
 
 

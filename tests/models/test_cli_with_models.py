@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from facerec.engine.runtime.precision import multiplies_int8
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -144,7 +146,8 @@ def test_accuracy_of_scrfd_and_mobilefacenet(
     )
     report = parsed(result)
     assert report["WithoutFace"] == []
-    assert report["Accuracy"] >= 0.991  # of 1200 pairs 1190 in float32, 1192 in int8
+    # Of 1200 pairs 1192 in int8; 1190 in float32, in which a processor without products of int8 runs it.
+    assert report["Accuracy"] >= (0.992 if multiplies_int8() else 0.991)
     assert next(point["Tar"] for point in report["TarAtFar"] if point["Far"] == 1e-2) >= 0.99
     knots = report["Calibration"]["Knots"]
     assert knots == sorted(knots)

@@ -15,6 +15,7 @@ import uvicorn
 from facerec.api.app import create_app
 from facerec.bootstrap import open_service
 from facerec.config import read_settings
+from facerec.engine.runtime.precision import multiplies_int8
 
 PERSONS, STRANGERS = 8, 30
 
@@ -69,7 +70,8 @@ def test_the_enrolled_are_known_and_strangers_are_unknown(
             refused.append(name)
         else:
             assert answer.status_code == 201, answer.text
-    assert len(refused) <= 1, "of whom no picture is good enough, which depends on how a processor rounds"
+    # In float32 no picture of one of them is good enough.
+    assert len(refused) <= (0 if multiplies_int8() else 1)
     enrolled = [name for name in enrolled if name not in refused]
     for name in enrolled:
         answer = api.post("/verify", files=image_of(people[name][0]), data={"review": "off"}).json()

@@ -201,11 +201,13 @@ def test_a_deadlock_is_resolved_and_both_writes_are_done(postgres_url: str) -> N
         TABLE.create(connection)
         insert(connection, "a")
         insert(connection, "b")
-    met = threading.Barrier(2)
+    met, one_is_done = threading.Barrier(2), threading.Event()
     attempts: list[str] = []
 
     def crossing(connection: Connection, first: str, second: str) -> None:
         attempts.append(first)
+        if len(attempts) > 2:  # who was ended, and might be back before the other one goes on
+            assert one_is_done.wait(30)
         raised = TABLE.update().values(count=TABLE.c.count + 1)
         connection.execute(raised.where(TABLE.c.name == first))
         if len(attempts) <= 2:  # the first time round each waits until the other holds its first row
@@ -220,10 +222,12 @@ def test_a_deadlock_is_resolved_and_both_writes_are_done(postgres_url: str) -> N
             for lane, (one, other) in enumerate((("a", "b"), ("b", "a")))
         ]
         for future in done:
+            future.add_done_callback(lambda _: one_is_done.set())
+        for future in done:
             future.result()
     with database.read() as connection:
         assert list(connection.scalars(sa.select(TABLE.c.count))) == [2, 2]
-    assert len(attempts) >= 3  # who was ended may be back before the other goes on, and meet it again
+    assert len(attempts) == 3
     database.close()
 
 
