@@ -7,10 +7,8 @@ one right answer: an older one is a stale read, whichever process gives it.
 from __future__ import annotations
 
 import random
-import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from botocore.exceptions import (
     HTTPClientError,
     ResponseStreamingError,
 )
+from crowd import Crowd
 from serving import Server
 
 from facerec.engine.fake import draw
@@ -39,48 +38,23 @@ class StaleRead(AssertionError):
     """An answer that misses what was acknowledged, or tells what was taken back."""
 
 
-class MixedLoad:
+class MixedLoad(Crowd):
     """Callers at work until they are told to stop; what they met."""
 
     def __init__(self, servers: Sequence[Server], *, callers: int, workers_die: bool = False) -> None:
         """servers: of one database. workers_die: a call that is cut off is made again."""
+        super().__init__()
         self.servers = servers
         self.workers_die = workers_die
-        self.counts: Counter[str] = Counter()
-        self.slowest: dict[str, float] = {}
-        self.errors: list[BaseException] = []
-        self.over = threading.Event()
         self.callers = [Caller(self, number) for number in range(callers)]
-        self._lock = threading.Lock()
 
     def run(self, meanwhile: Callable[[], None]) -> None:
         """Have the callers work while something else is done; raises the first error that one of them met."""
         client = self.servers[0].client()
         client.create_collection(CollectionId=COLLECTION)
         client.close()
-        threads = [threading.Thread(target=caller.run) for caller in self.callers]
-        for thread in threads:
-            thread.start()
-        try:
+        with self.at_work([caller.run for caller in self.callers]):
             meanwhile()
-        finally:
-            self.over.set()
-            for thread in threads:
-                thread.join()
-        if self.errors:
-            raise self.errors[0]
-
-    def wait(self, seconds: float) -> None:
-        """Let the callers work for so long, or until one meets an error."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self.errors:
-            time.sleep(0.05)
-
-    def count(self, what: str, seconds: float) -> None:
-        """Note that something was done."""
-        with self._lock:
-            self.counts[what] += 1
-            self.slowest[what] = max(self.slowest.get(what, 0.0), seconds)
 
     def expected(self) -> dict[str, str]:
         """Face ids of the collection that everyone shares, by external image id."""
@@ -120,14 +94,12 @@ class Caller:
         steps += [self._search_face, self._user, self._user, self._search_user, self._search_user]
         steps += [self._own_collection]
         try:
-            while not self._load.over.is_set() and not self._load.errors:
+            while self._load.goes_on:
                 self._chance.choice(steps)(self._chance.choice(self._people))
             for person in self._people:
                 self._search(person)
                 self._search_user(person)
                 self._list(person)
-        except BaseException as error:  # noqa: BLE001  (told by the test, not by a thread that dies)
-            self._load.errors.append(error)
         finally:
             for client in self._clients:
                 client.close()

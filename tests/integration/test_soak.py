@@ -78,7 +78,7 @@ def test_everything_at_once(tmp_path: Path, database_url: str | None, s3_url: st
         worker = working.enter_context(workers(data, settings))
         key_id, secret = new_key(data, database_url)
         visitors = Visitors(Place(server.url, server.port, key_id, secret, settings["API_KEY"], s3))
-        with visitors.at_work():
+        with visitors.coming():
             visitors.wait(SOAK_SECONDS / 4)
             wait_until(lambda: visitors.counts[photographer.__name__] or visitors.errors, seconds=120)
             server.process.send_signal(signal.SIGHUP)

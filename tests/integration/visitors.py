@@ -11,12 +11,11 @@ from __future__ import annotations
 import base64
 import itertools
 import socket
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -24,6 +23,7 @@ import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from crowd import Crowd
 from serving import wait_until
 from talking import head
 
@@ -71,53 +71,26 @@ class Place:
         return httpx.Client(base_url=self.url, timeout=60, headers={"X-API-Key": api_key or self.api_key})
 
 
-class Visitors:
+class Visitors(Crowd):
     """All of them at work until they are told to stop; what they did."""
 
     def __init__(self, place: Place) -> None:
-        self.place = place
-        self.counts: Counter[str] = Counter()
-        self.slowest: dict[str, float] = {}
-        self.errors: list[BaseException] = []
-        self.over = threading.Event()
-        self._lock = threading.Lock()
+        super().__init__()
+        self._place = place
         self._number = itertools.count()
-        self._threads = [threading.Thread(target=self._run, args=(visit,)) for visit in VISITS]
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def coming(self) -> Iterator[None]:
         """They come again and again while the block runs; raises the first error that one of them met."""
-        prepare(self.place)
-        for thread in self._threads:
-            thread.start()
-        try:
+        prepare(self._place)
+        with self.at_work([partial(self._come, visit) for visit in VISITS]):
             yield
-        finally:
-            self.over.set()
-            for thread in self._threads:
-                thread.join()
-        if self.errors:
-            raise self.errors[0]
 
-    def wait(self, seconds: float) -> None:
-        """Let them work for so long, or until one meets an error."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self.errors:
-            time.sleep(0.05)
-
-    def _run(self, visit: Callable[[Place, str], None]) -> None:
-        try:
-            while not self.over.is_set() and not self.errors:
-                with self._lock:
-                    name = f"{visit.__name__}{next(self._number)}"
-                began = time.monotonic()
-                visit(self.place, name)
-                seconds = time.monotonic() - began
-                with self._lock:
-                    self.counts[visit.__name__] += 1
-                    self.slowest[visit.__name__] = max(self.slowest.get(visit.__name__, 0.0), seconds)
-        except BaseException as error:  # noqa: BLE001  (told by the test, not by a thread that dies)
-            self.errors.append(error)
+    def _come(self, visit: Callable[[Place, str], None]) -> None:
+        while self.goes_on:
+            began = time.monotonic()
+            visit(self._place, f"{visit.__name__}{next(self._number)}")
+            self.count(visit.__name__, time.monotonic() - began)
 
     def __str__(self) -> str:
         return "\n".join(
