@@ -138,6 +138,23 @@ class _Seen:
     embeddings: dict[int, QuantizedEmbedding]
     """Of the fresh ones, by rank."""
 
+    def face_ids(self, target: Collection, external_image_id: str | None) -> dict[int, str]:
+        """The ids that the fresh ones get where they are free, by rank: the same each time."""
+        image, name = uuid.UUID(self.image_id), f"{target.contract_id}/{external_image_id or ''}"
+        return {face.rank: str(uuid.uuid5(image, f"{name}/{face.rank}")) for face in self.fresh}
+
+    def result(self, target: Collection, stored: Mapping[int, Face]) -> IndexResult:
+        """What became of the image, with those that were stored since, by rank."""
+        all_stored = {**self.stored, **stored}
+        return IndexResult(
+            indexed=tuple(
+                IndexedFace(all_stored[face.rank], face.found.face) for face in self.selection.kept
+            ),
+            unindexed=self.selection.rejected,
+            model_version=target.model_version,
+            image_id=self.image_id,
+        )
+
 
 class FaceService:
     """Indexes and searches faces. Safe to call from many threads."""
@@ -388,31 +405,15 @@ class FaceService:
     ) -> IndexResult:
         """What became of an image, after those of its faces are stored that were not."""
         image_id, fresh = seen.image_id, seen.fresh
-
-        def result_of(stored: Mapping[int, Face]) -> IndexResult:
-            return IndexResult(
-                indexed=tuple(
-                    IndexedFace(stored[face.rank], face.found.face) for face in seen.selection.kept
-                ),
-                unindexed=seen.selection.rejected,
-                model_version=target.model_version,
-                image_id=image_id,
-            )
-
         if not fresh:
-            result = result_of(seen.stored)
+            result = seen.result(target, {})
             if note is not None:
                 self._database.write_together(lambda connection: note(connection, result), lane=target.key)
             return result
         twins = {}
         if target.twin is not None:
             twins = self._twins.embed(target, data, {face.rank: face.found.face.box for face in fresh})
-        ids = {
-            face.rank: str(
-                uuid.uuid5(uuid.UUID(image_id), f"{target.contract_id}/{external_image_id or ''}/{face.rank}")
-            )
-            for face in fresh
-        }
+        ids = seen.face_ids(target, external_image_id)
 
         def store(connection: Connection) -> IndexResult:
             present = find_again(connection, target, lock=True)
@@ -449,7 +450,7 @@ class FaceService:
             rows = faces.insert(connection, present, list(new.values()))
             if twins:
                 store_twins(connection, present, new, twins)
-            result = result_of(seen.stored | found | {rank: rows[face.face_id] for rank, face in new.items()})
+            result = seen.result(target, found | {rank: rows[face.face_id] for rank, face in new.items()})
             if note is not None:
                 note(connection, result)
             return result
