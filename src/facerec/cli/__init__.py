@@ -6,6 +6,7 @@ not be done, and one line says why; 2: the command was not understood; 130: inte
 
 from __future__ import annotations
 
+import gc
 import os
 from importlib import import_module
 from importlib.metadata import version
@@ -71,6 +72,9 @@ class Commands(TyperGroup):
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
         command = getattr(import_module(f"facerec.cli.{module}"), name)
+        if not gc.isenabled():  # see `main`
+            gc.freeze()
+            gc.enable()
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.callback()(options)
         if isinstance(command, typer.Typer):
@@ -115,5 +119,8 @@ def options(
 
 def main() -> None:
     """Run the command line."""
+    # What a command imports stays until the process ends. Looking for garbage among it, on the way and at the
+    # end, would take a quarter of a short command's time.
+    gc.disable()
     with one_line_errors():
         app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -81,8 +82,10 @@ def _answer_alone(listening: socket.socket, settings: Settings, greet: Callable[
         listening.listen(BACKLOG)
         greet(service.engine.contract.pack)
         draining = Draining()
+        app = create_app(service, draining=draining)
+        gc.freeze()  # what a service is made of stays: the collector of garbage need not look at it again
         run(
-            create_app(service, draining=draining),
+            app,
             listening,
             draining,
             drain_seconds=settings.drain_seconds,

@@ -5,6 +5,7 @@ The number is the descriptor of its end of the link. What it is to do comes on s
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -45,8 +46,10 @@ def work(descriptor: int) -> None:
     name_process(f"worker-{number}")
     with open_service(settings, background=True) as service, opened_certificate(settings) as tls:
         draining = Draining()
+        app = create_app(service, worker=number, draining=draining)
+        gc.freeze()  # what a service is made of stays: the collector of garbage need not look at it again
         run_worker(
-            create_app(service, worker=number, draining=draining),
+            app,
             link,
             draining,
             pack=service.engine.contract.pack,

@@ -11,7 +11,7 @@ from facerec.db import Database
 from facerec.db.sealed import ValueCipher
 from facerec.errors import StorageError
 from facerec.metastore import meta
-from facerec.metastore.migrations import upgrade
+from facerec.metastore.revision import NEWEST, revision_of
 from facerec.metastore.sealing import agree, read_cipher
 
 __all__ = ["open_at", "open_metastore", "open_unprepared"]
@@ -63,7 +63,13 @@ def _sqlite_at(folder: Path, cipher: ValueCipher | None) -> Database:
 def _prepared(database: Database) -> Database:
     """The database with the newest tables, its identity and its secret; closed when that fails."""
     try:
-        upgrade(database)
+        with database.read() as connection:
+            current = revision_of(connection)
+        if current != NEWEST:
+            # Imported here: most starts find the newest tables.
+            from facerec.metastore.migrations import upgrade
+
+            upgrade(database)
         with database.write() as connection:
             meta.ensure(connection)
             agree(connection, database.cipher)

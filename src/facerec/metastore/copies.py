@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from facerec.db import Database
 from facerec.errors import Conflict, StorageError, UnreadableFile
 from facerec.metastore import meta
-from facerec.metastore.migrations import upgrade
 from facerec.metastore.tables import leases
 from facerec.metastore.tables import meta as metadata_rows
 
@@ -77,6 +76,8 @@ def adopt(folder: Path) -> tuple[int, int]:
     path = folder / DATABASE_FILE
     if (problem := problem_of(path)) is not None:
         raise UnreadableFile(f"The database in the backup is damaged: {problem}.")
+    from facerec.metastore.migrations import upgrade  # imported here: few commands migrate
+
     # Not as a service opens it: whether its embeddings are sealed, and by which key, is no matter here.
     database = Database(sa.URL.create("sqlite", database=str(path)))
     try:

@@ -14,6 +14,7 @@ from stored import open_database
 from facerec.db import Database
 from facerec.errors import StorageError
 from facerec.metastore import meta, migrations, open_at
+from facerec.metastore.revision import NEWEST
 from facerec.metastore.tables import metadata
 
 PROCESSES = 4
@@ -34,6 +35,7 @@ def tables(database: Database) -> set[str]:
 def test_the_migrations_lead_to_the_tables_of_the_code(database: Database) -> None:
     assert tables(database) == set(metadata.tables)
     migrations.check(database)
+    assert migrations.schema_of(database).newest == NEWEST
 
 
 def test_the_migrations_can_be_undone_and_done_again(database: Database) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
@@ -15,6 +17,7 @@ from alembic.util import CommandError
 from facerec.db import Database
 from facerec.errors import StorageError
 from facerec.metastore import meta
+from facerec.metastore.revision import revision_of
 
 _LOCK = 0x6661636572656301
 """Number of PostgreSQL's advisory lock that whoever migrates a database holds: "facerec" and 1, in bytes."""
@@ -50,10 +53,9 @@ class Schema:
 def schema_of(database: Database) -> Schema:
     """Where the tables of a database are. Changes nothing."""
     with database.read() as connection:
-        script = ScriptDirectory.from_config(_configuration(connection))
-        current = _current(connection)
+        current = revision_of(connection)
         oldest = meta.find(connection, OLDEST_SERVING) if current is not None else None
-    chain = [revision.revision for revision in script.walk_revisions()]  # the newest first
+    chain = [revision.revision for revision in _scripts().walk_revisions()]  # the newest first
     newest = chain[0]
     if current is not None and current not in chain:
         state: Literal["newer", "too new"] = "newer" if oldest in chain else "too new"
@@ -116,10 +118,9 @@ def _promise(connection: sa.Connection) -> None:
     """
     if not sa.inspect(connection).has_table("meta"):
         return
-    script = ScriptDirectory.from_config(_configuration(connection))
-    current = _current(connection)
+    current = revision_of(connection)
     oldest = current or ""
-    for revision in script.iterate_revisions(current, "base"):
+    for revision in _scripts().iterate_revisions(current, "base"):
         oldest = revision.revision
         if oldest == FIRST_PROMISE or getattr(revision.module, "breaks_older", False):
             break
@@ -133,12 +134,10 @@ def _take_turn(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
-def _current(connection: sa.Connection) -> str | None:
-    """The revision of the database; asked directly, for Alembic logs two lines at each question."""
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    number = sa.column("version_num", sa.String)
-    return connection.scalar(sa.select(number).select_from(sa.table("alembic_version")))
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations of this package, read once."""
+    return ScriptDirectory(str(Path(__file__).parent))
 
 
 def _configuration(connection: sa.Connection) -> Config:
