@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import tarfile
@@ -57,15 +58,24 @@ def restore(path: Path, data: Path, *options: str) -> Done:
     return facerec(data, "restore", path, *options)
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> tuple[Path, list[str]]:
-    """A backup with its key, of an installation with ten faces; and their ids."""
-    with serving(tmp_path / "saved") as server:
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with an installation of ten faces, and its backup with the key; and the faces' ids."""
+    folder = tmp_path_factory.mktemp("installation")
+    with serving(folder / "saved") as server:
         server.client().create_collection(CollectionId=ALBUM)
         ids = index(server, range(10))
-    facerec(tmp_path / "saved", "keys", "create")
-    done = facerec(tmp_path / "saved", "backup", tmp_path / "saved.tar", "--with-key")
+    facerec(folder / "saved", "keys", "create")
+    done = facerec(folder / "saved", "backup", folder / "saved.tar", "--with-key")
     assert (done.code, done.err) == (0, "")
+    return folder, ids
+
+
+@pytest.fixture
+def saved(tmp_path: Path, installation: tuple[Path, list[str]]) -> tuple[Path, list[str]]:
+    """A backup with its key, beside the installation it is of; and the ids of its faces. For one test alone."""
+    folder, ids = installation
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return tmp_path / "saved.tar", ids
 
 

@@ -8,6 +8,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+@cache
 def bad_images() -> dict[str, tuple[bytes, str]]:
     picture = Image.open(io.BytesIO(draw("anna")))
     jpeg, png = encoded(picture, "JPEG"), encoded(picture, "PNG")
