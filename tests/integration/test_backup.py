@@ -73,7 +73,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[s
 
 @pytest.fixture
 def saved(tmp_path: Path, installation: tuple[Path, list[str]]) -> tuple[Path, list[str]]:
-    """A backup with its key, beside the installation it is of; and the ids of its faces. For one test alone."""
+    """A backup with its key, beside the installation it is of, for one test alone; and its faces' ids."""
     folder, ids = installation
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return tmp_path / "saved.tar", ids
