@@ -3,10 +3,10 @@
     python benchmarks/jobs/album_by_workers.py PACK IMAGES --count 10000 --queue embedded|sqs|ray
 
 IMAGES are laid into S3 (moto's server, on this machine) under as many keys as wanted, again and again. Two
-albums are indexed: one by workers that are left alone, and one by workers of which one is killed every few
-seconds. Beside them the bare engine looks at the same files, from bytes to embeddings, before and after. S3's
-server, SQS's and the database share the processors with the workers: processor time an image tells what the
-workers themselves need.
+albums are indexed: one by workers that are left alone and that, like the bare engine, have looked at a few
+images before; and one by workers that are new, and of which one is killed every few seconds. Beside them the
+bare engine looks at the same files, from bytes to embeddings, before and after. S3's server, SQS's and the
+database share the processors with the workers: processor time an image tells what the workers need.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from facerec.services.external_ids import readable_id
 BUCKET = "album"
 BARE = 400
 """Images that the bare engine looks at, before and after."""
+WARMING = 50
+"""Images for each worker, or thread of the bare engine, that are looked at before anything is measured."""
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_SECONDS = 0.25
 MOST_SECONDS = 3000
@@ -65,6 +67,7 @@ def main() -> None:
     engine = open_engine(read_settings())
     with s3_server() as url:
         os.environ["FACEREC_S3_ENDPOINT_URL"] = url
+        fill(url, "warm", files, WARMING * chosen.processes)
         quiet = fill(url, "alone", files, chosen.alone or chosen.count)
         names = fill(url, "killed", files, chosen.count)
         before = bare(engine, seen)
@@ -119,7 +122,7 @@ def bare(engine: Engine, files: Sequence[Path]) -> dict[str, float]:
         return len(engine.embed(picture, engine.detect(picture)))
 
     with ThreadPoolExecutor(read_settings().threads) as pool:
-        list(pool.map(look, data[:50]))
+        list(pool.map(look, data[: WARMING * read_settings().threads]))
         began, used = time.perf_counter(), time.process_time()
         list(pool.map(look, data))
         seconds, processor = time.perf_counter() - began, time.process_time() - used
@@ -142,17 +145,16 @@ def run(
             os.environ |= {"SQS_QUEUE_NAME": f"album-{time.time_ns()}", "FACEREC_SQS_ENDPOINT_URL": url}
         service = stack.enter_context(open_service(read_settings(), engine=engine))
         process = stack.enter_context(workers(chosen, Path(folder)))
-        service.albums.service.create("album")
+        if kill_every is None:
+            follow(service, process, "warm", WARMING * chosen.processes, None)
         used = processor_seconds(process.pid)
-        listed = time.perf_counter()
-        service.albums.service.add_prefix("album", BUCKET, f"{prefix}/")
-        figures = follow(service, process, len(names), listed, kill_every)
+        figures = follow(service, process, prefix, len(names), kill_every)
         if kill_every is None:  # what killed workers have used is not known
             used = processor_seconds(process.pid) - used
             figures["processor_ms"] = used / len(names) * 1000
         process.send_signal(signal.SIGTERM)
         process.wait(120)
-        return figures | outcome(service, names)
+        return figures | outcome(service, prefix, names)
 
 
 @contextlib.contextmanager
@@ -182,14 +184,17 @@ def workers(chosen: argparse.Namespace, folder: Path) -> Iterator[subprocess.Pop
 
 
 def follow(
-    service: Service, process: subprocess.Popen[bytes], count: int, began: float, kill_every: float | None
+    service: Service, process: subprocess.Popen[bytes], prefix: str, count: int, kill_every: float | None
 ) -> dict[str, Any]:
-    """Watch the album until nothing waits, and kill a worker now and then."""
+    """Make an album of a prefix, watch it until nothing waits, and kill a worker now and then."""
+    service.albums.service.create(prefix)
+    began = time.perf_counter()
+    service.albums.service.add_prefix(prefix, BUCKET, f"{prefix}/")
     chance, kills, first, wrong = random.Random(1), 0, 0.0, 0
     next_kill = began + kill_every if kill_every else float("inf")
     done, started = 0, False
     while True:
-        progress = service.albums.service.progress("album")
+        progress = service.albums.service.progress(prefix)
         now = time.perf_counter()
         finished = progress.counts[ImageState.DONE] + progress.counts[ImageState.FAILED]
         # Never backwards, and never more than there are.
@@ -215,13 +220,13 @@ def follow(
     }
 
 
-def outcome(service: Service, names: dict[str, str]) -> dict[str, int]:
+def outcome(service: Service, album: str, names: dict[str, str]) -> dict[str, int]:
     """What is missing from the collection, and what is there twice."""
-    progress = service.albums.service.progress("album")
+    progress = service.albums.service.progress(album)
     faces: Counter[tuple[str | None, object]] = Counter()
     token = None
     while True:
-        page = service.faces.list("album", limit=4096, token=token).page
+        page = service.faces.list(album, limit=4096, token=token).page
         faces.update((face.external_image_id, face.box) for face in page.items)
         token = page.next_token
         if token is None:

@@ -350,23 +350,17 @@ def open_worker(service: Service, threads: int, some: Handlers | None = None) ->
 
     threads: jobs at work at once.
     """
-    work = handlers(service) if some is None else some
-    return Worker(service.jobs, work, worker_policy(service.settings, threads, work, of=threads))
-
-
-def worker_policy(settings: Settings, threads: int, kinds: Iterable[str], *, of: int) -> WorkerPolicy:
-    """How a worker of the settings works, with so many jobs at once.
-
-    of: jobs at work on FACEREC_THREADS processors; one video is looked at for every two of these.
-    """
-    return WorkerPolicy(
+    work, settings = handlers(service) if some is None else some, service.settings
+    policy = WorkerPolicy(
         threads=threads,
         batch=settings.job_batch,
         lease_seconds=settings.job_lease_seconds,
         attempts=settings.job_attempts,
-        long_kinds=long_kinds(kinds),
-        long_share=max(settings.threads // 2, 1) / of,
+        long_kinds=long_kinds(work),
+        # One video is looked at for every two processors.
+        long_jobs=max(settings.threads // 2, 1),
     )
+    return Worker(service.jobs, work, policy)
 
 
 @contextlib.contextmanager

@@ -946,6 +946,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def jobs_at_once(self) -> int:
+        """Jobs at work at once in a process that does nothing else."""
+        return self.job_threads or self.threads * THREADS_PER_PROCESSOR
+
+    @property
     def decoded_bytes(self) -> int:
         """Most bytes of the decoded pictures at work together."""
         return self.max_decoded_bytes or 128 * MEBIBYTE * self.threads

@@ -22,7 +22,7 @@ from facerec.cli.output import note, one_line_errors
 from facerec.cli.ray_worker import drive
 from facerec.cli.supervisor import order
 from facerec.cli.worker import read_order
-from facerec.config import THREADS_PER_PROCESSOR, Settings, read_settings
+from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.observability.exposition import (
     BuildInfo,
@@ -62,7 +62,7 @@ def worker(
         configure_logging(settings.log_level, form=settings.log_format)
         stopping = threading.Event()
         with _signals(stopping, lambda: os._exit(1)), _spot(settings, stopping):
-            drive(settings, address, per_processor=THREADS_PER_PROCESSOR, stopping=stopping)
+            drive(settings, address, stopping)
         return
     if settings.worker_processes == 1:
         _work(settings, process="", stopping=threading.Event())
@@ -86,7 +86,7 @@ def _work(settings: Settings, *, process: str, stopping: threading.Event) -> Non
     os.nice(settings.worker_nice)  # before there are threads, which take it over
     share_heaps(settings.threads)
     with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
-        threads = settings.job_threads or settings.threads * THREADS_PER_PROCESSOR
+        threads = settings.jobs_at_once
         note(f"Jobs are done with the model pack {service.engine.contract.pack}, {threads} at a time.")
         notices = contextlib.closing(open_telling(settings, service.database))
         with _spot(settings, stopping), _telling(settings), notices:

@@ -51,10 +51,6 @@ class Lost(Interrupted):
     """Another worker has the job by now: the queue is told nothing by this one."""
 
 
-class HandlerFailed(Exception):
-    """A job was not done for no fault that is known; its text is for people."""
-
-
 class JobControl:
     """What a handler is told while it works; its job's lease is prolonged for it meanwhile."""
 
@@ -112,8 +108,6 @@ def judge(error: BaseException | None, attempt: int, attempts: int) -> tuple[Fat
         reason = error.message
         if not isinstance(error, PASSING):
             return Fate.SET_ASIDE, reason
-    elif isinstance(error, HandlerFailed):
-        reason = str(error)
     else:
         reason = f"A defect of the service: {type(error).__name__}."
     if attempt >= attempts:

@@ -22,7 +22,6 @@ from facerec.observability import metrics
 from facerec.workers.handling import (
     OUTAGES,
     Fate,
-    HandlerFailed,
     Handlers,
     JobControl,
     judge,
@@ -61,8 +60,8 @@ class WorkerPolicy:
     """Times that a job is tried before it is set aside."""
     long_kinds: frozenset[str] = frozenset()
     """Kinds of jobs that take minutes, and the processor for themselves."""
-    long_share: float = 1.0
-    """Which share of the jobs at work may be of such kinds; one may in any case."""
+    long_jobs: int = 1
+    """How many of the jobs at work may be of such kinds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,20 +93,10 @@ class Tally:
 class Worker:
     """Does the jobs of a queue until it is told to stop."""
 
-    def __init__(
-        self,
-        queue: JobQueue,
-        handlers: Handlers,
-        policy: WorkerPolicy,
-        *,
-        capacity: Callable[[], int] | None = None,
-    ) -> None:
-        """capacity: jobs at work at once, where that changes; `policy.threads` at most. While it is 0 nothing
-        is leased."""
+    def __init__(self, queue: JobQueue, handlers: Handlers, policy: WorkerPolicy) -> None:
         self._queue = queue
         self._handlers = handlers
         self._policy = policy
-        self._capacity = capacity or (lambda: policy.threads)
         self._held: set[_Held] = set()
         self._lock = threading.Lock()
         self._finished: SimpleQueue[_Held] = SimpleQueue()
@@ -152,16 +141,11 @@ class Worker:
                 _log.info("the worker works: %s, %d held", self.tally, len(self._held))
 
     def _lease(self) -> list[Job]:
-        """Jobs to begin; none while enough are held, or there were none, or nobody to do them, just now."""
-        capacity = self._capacity()
-        if len(self._held) > capacity or time.monotonic() < self._asks_at:
-            return []
-        if not capacity:
-            self._asks_at = time.monotonic() + IDLE_SECONDS
+        """Jobs to begin; none while enough are held, or there were none just now."""
+        if len(self._held) > self._policy.threads or time.monotonic() < self._asks_at:
             return []
         long_kinds = self._policy.long_kinds
-        room = max(round(capacity * self._policy.long_share), 1)
-        room -= sum(held.job.kind in long_kinds for held in self._held)
+        room = self._policy.long_jobs - sum(held.job.kind in long_kinds for held in self._held)
         kinds = self._handlers.keys() if room > 0 else self._handlers.keys() - long_kinds
         try:
             leased = self._queue.lease(kinds, self._policy.batch, seconds=self._policy.lease_seconds)
@@ -224,7 +208,7 @@ class Worker:
         with contextlib.suppress(Empty):
             ended.append(self._finished.get(timeout=patience))
             until = time.monotonic() + GATHERING_SECONDS
-            while len(self._held) - len(ended) > self._capacity():
+            while len(self._held) - len(ended) > self._policy.threads:
                 ended.append(self._finished.get(timeout=max(until - time.monotonic(), 0.0)))
             while True:
                 ended.append(self._finished.get_nowait())
@@ -233,8 +217,7 @@ class Worker:
     def _settle_failed(self, held: _Held, error: BaseException) -> None:
         job = held.job
         fate, reason = judge(error, job.attempt, self._policy.attempts)
-        known = isinstance(error, FacerecError | HandlerFailed)
-        if not known and fate not in (Fate.RELEASE, Fate.LEFT):
+        if not isinstance(error, FacerecError) and fate not in (Fate.RELEASE, Fate.LEFT):
             _log.error("a job %s was not done (attempt %d)", job.kind, job.attempt, exc_info=error)
         elif reason:
             _log.warning("a job %s was not done (attempt %d): %s", job.kind, job.attempt, reason)

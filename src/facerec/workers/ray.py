@@ -1,10 +1,9 @@
-"""Jobs over the machines of a Ray cluster: actors that hold the models, and one driver that leases for all.
+"""Workers over the machines of a Ray cluster: an actor for each, and one driver that has them there.
 
-The driver is a worker (`facerec.workers.loop`) whose handlers give their job to an actor and wait for it. So
-leases, attempts, back-pressure and the graceful end are those of every worker. An actor that dies, with its
-machine or without, is started again by Ray where there is room. Until it answers it is given nothing, and
-while none answers no job is leased. What it had at work is left as by any worker that was killed: the lease
-runs out, and the attempt counts. What it had not begun counts none.
+Each actor is a worker (`facerec.workers.loop`) that leases its own jobs and tells the queue what became of
+them. No job passes through the driver, or through Ray, so an image costs what it costs any worker. An actor
+that dies, with its machine or without, is replaced where there is room; what it held is left as by any worker
+that was killed: the leases run out, and the attempts count. Actors of a driver that dies die with it.
 """
 
 from __future__ import annotations
@@ -15,165 +14,90 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from facerec.errors import ConfigurationError, FacerecError
-from facerec.jobs.base import Job
-from facerec.workers.handling import HandlerFailed, Handlers, Interrupted, JobControl, Lost
+from facerec.errors import ConfigurationError
+from facerec.workers.loop import Worker
 
 LOOK_SECONDS = 1.0
-"""Between two looks at how large the cluster is, and which actors answer."""
+"""Between two looks at how large the cluster is, and which actors are at work."""
 
-CLOSE_SECONDS = 5.0
-"""How long actors have to close their services."""
-
-STOP_SECONDS = 1.0
-"""Between two looks whether a job that is at work should come to its end."""
+ANSWER_SECONDS = 5.0
+"""How long actors have to hear that they should stop; those that do not are not there."""
 
 _log = logging.getLogger(__name__)
 
-OpenHandlers = Callable[[], AbstractContextManager[Handlers]]
-"""Opens a service and its handlers, in the process of an actor: a function that a module has, or a partial of
+OpenWorker = Callable[[], AbstractContextManager[Worker]]
+"""Opens a service and its worker, in the process of an actor: a function that a module has, or a partial of
 one, as it is sent there by name."""
 
 
 class JobActor:
-    """In a process of its own: a service with its models, which does jobs. Ray makes an actor of it."""
+    """In a process of its own: a worker, and the service with its models. Ray makes an actor of it."""
 
-    def __init__(self, open_handlers: OpenHandlers) -> None:
-        self._stops: dict[str, threading.Event] = {}
-        self._stack = ExitStack()
-        self._handlers = self._stack.enter_context(open_handlers())
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
 
-    def ping(self) -> None:
-        """Answer: the service is open, and does jobs."""
-
-    def do(self, job: Job) -> Exception | None:
-        """Do a job; its error, if it raised one, as what a driver can judge."""
-        stop = self._stops.setdefault(job.id, threading.Event())
+    def work(self, open_worker: OpenWorker) -> str:
+        """Do jobs until told to stop, and finish those at work; what became of all, for people."""
         try:
-            self._handlers[job.kind](job, JobControl(stop))
-        except (FacerecError, Interrupted) as error:
-            return error.with_traceback(None)
-        except Exception as error:  # noqa: BLE001 - every error has its consequence for the job
-            _log.exception("a job %s was not done", job.kind)
-            return HandlerFailed(f"A defect of the service: {type(error).__name__}.")
-        finally:
-            self._stops.pop(job.id, None)
-        return None
+            with open_worker() as worker:
+                worker.run(self._stopping)
+        except Exception:
+            _log.exception("the worker of an actor ended")
+            raise
+        return str(worker.tally)
 
-    def stop(self, job_id: str) -> None:
-        """Have a job come to its end: what takes long is left to another worker."""
-        stop = self._stops.get(job_id)
-        if stop is not None:
-            stop.set()
-
-    def close(self) -> None:
-        """Close the service."""
-        self._stack.close()
+    def stop(self) -> None:
+        """Have the work come to its end."""
+        self._stopping.set()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Member:
-    """An actor of the pool."""
+    """An actor of the pool, and the end of its work."""
 
     actor: Any
-    question: Any
-    """Whether it is there, until it has answered; then None, and it is given jobs."""
-    at_work: int = 0
+    end: Any
 
 
 class ActorPool:
     """The actors of a cluster: as many as it has processors for, however that changes."""
 
-    def __init__(self, open_handlers: OpenHandlers, *, cpus: int, concurrency: int) -> None:
-        """cpus: processors of an actor. concurrency: its jobs at work at once."""
+    def __init__(self, open_worker: OpenWorker, *, cpus: int) -> None:
+        """cpus: processors of an actor."""
         import ray
 
         self._ray = ray
         self._cpus = cpus
-        self._concurrency = concurrency
-        self._open_handlers = open_handlers
+        self._open_worker = open_worker
         self._actor = ray.remote(JobActor)
         self._members: list[_Member] = []
-        self._changed = threading.Condition()
-        self._closing = threading.Event()
-        self._grow()
-        self._thread = threading.Thread(target=self._look, name="facerec-ray", daemon=True)
-        self._thread.start()
 
-    @property
-    def capacity(self) -> int:
-        """Jobs that may be at work at once: 0 while no actor answers."""
-        with self._changed:
-            return len(self._living()) * self._concurrency
-
-    def handlers(self, kinds: Collection[str]) -> Handlers:
-        """Handlers that have jobs done by the actor that has the fewest."""
-        return dict.fromkeys(kinds, self._do)
-
-    def close(self) -> None:
-        """Close the actors' services and end the actors."""
-        self._closing.set()
-        self._thread.join()
-        ends = [member.actor.close.remote() for member in self._living()]
-        self._ray.wait(ends, num_returns=len(ends), timeout=CLOSE_SECONDS) if ends else None
+    def run(self, stopping: threading.Event) -> None:
+        """Have the actors at work until `stopping` is set; then until each has finished what it has begun."""
+        while not stopping.is_set():
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._remove_ended()
+                self._grow()
+            stopping.wait(LOOK_SECONDS)
+        asked = {member.actor.stop.remote(): member for member in self._members}
+        if asked:
+            for heard in self._ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)[0]:
+                _log.info("an actor ends: %s", self._outcome(asked[heard]))
         for member in self._members:
             self._ray.kill(member.actor)
 
-    def _living(self) -> list[_Member]:
-        return [member for member in self._members if member.question is None]
-
-    def _do(self, job: Job, control: JobControl) -> None:
-        """Have a job done. Raises Interrupted where no actor has begun it, Lost where one died over it."""
-        member = self._take(control)
-        begun = False
-        try:
-            # The last answer of an actor that died a moment ago says nothing, so it is asked once more.
-            self._ray.get(member.actor.ping.remote())
-            begun = True
-            ending = member.actor.do.remote(job)
-            while not self._ray.wait([ending], timeout=STOP_SECONDS)[0]:
-                if control.stopping:
-                    member.actor.stop.remote(job.id)
-            error = self._ray.get(ending)
-        except self._ray.exceptions.RayTaskError:
-            raise  # it lives: this is a defect
-        except self._ray.exceptions.RayError as lost:
-            self._lose(member, lost)
-            raise (Lost if begun else Interrupted) from None
-        finally:
-            with self._changed:
-                member.at_work -= 1
-                self._changed.notify()
-        if error is not None:
-            raise error
-
-    def _take(self, control: JobControl) -> _Member:
-        """A place at the actor that has the fewest jobs, once there is one.
-
-        Raises Interrupted where no actor answers, and what `JobControl.check` raises.
-        """
-        with self._changed:
-            while living := self._living():
-                member = min(living, key=lambda each: each.at_work)
-                if member.at_work < self._concurrency:
-                    member.at_work += 1
-                    return member
-                control.check()
-                self._changed.wait(STOP_SECONDS)
-        raise Interrupted
-
-    def _lose(self, member: _Member, error: Exception) -> None:
-        """Give an actor nothing more until it answers."""
-        with self._changed:
-            if member.question is None:
-                _log.warning("an actor was lost: %s", type(error).__name__)
-                member.question = member.actor.ping.remote()
-                self._changed.notify_all()
+    def _remove_ended(self) -> None:
+        """Let those actors go whose work has ended unasked: they died, or could not begin."""
+        for member in list(self._members):
+            if self._ray.wait([member.end], timeout=0)[0]:
+                _log.warning("an actor was lost: %s", self._outcome(member))
+                self._members.remove(member)
+                self._ray.kill(member.actor)
 
     def _grow(self) -> None:
         """Have an actor for each share of the cluster's processors."""
@@ -181,40 +105,18 @@ class ActorPool:
         wanted = max(int(resources().get("CPU", 0)) // self._cpus, 1)
         missing = wanted - len(self._members)
         for _ in range(missing):
-            # Its parts take care of the processors themselves; a few methods wait for images.
-            actor: Any = self._actor.options(
-                num_cpus=self._cpus, max_concurrency=self._concurrency + 1, max_restarts=-1
-            ).remote(self._open_handlers)
-            with self._changed:
-                self._members.append(_Member(actor, actor.ping.remote()))
+            # Its parts take care of the processors themselves. Two methods at once: it works, and is stopped.
+            actor: Any = self._actor.options(num_cpus=self._cpus, max_concurrency=2).remote()
+            self._members.append(_Member(actor, actor.work.remote(self._open_worker)))
         if missing > 0:
             _log.info("%d actors of %d processors each do jobs", wanted, self._cpus)
 
-    def _hear(self) -> None:
-        """See which actors have answered."""
-        for member in [each for each in self._members if each.question is not None]:
-            if not self._ray.wait([member.question], timeout=0)[0]:
-                continue
-            try:
-                self._ray.get(member.question)
-                question = None
-            except self._ray.exceptions.ActorDiedError as died:
-                # Ray starts it no more, as its service could not be opened: another one tries.
-                _log.error("an actor could not begin: %s", type(died).__name__)
-                with self._changed:
-                    self._members.remove(member)
-                continue
-            except self._ray.exceptions.RayError:
-                question = member.actor.ping.remote()
-            with self._changed:
-                member.question = question
-                self._changed.notify_all()
-
-    def _look(self) -> None:
-        while not self._closing.wait(LOOK_SECONDS):
-            with contextlib.suppress(self._ray.exceptions.RayError):
-                self._grow()
-                self._hear()
+    def _outcome(self, member: _Member) -> str:
+        """How the work of an actor ended, once it has."""
+        try:
+            return str(self._ray.get(member.end))
+        except self._ray.exceptions.RayError as error:
+            return type(error).__name__
 
 
 @contextlib.contextmanager

@@ -43,10 +43,6 @@ class Service(Protocol):
         """Jobs of videos."""
 
 
-IMAGE_KINDS = (INDEX_IMAGE_JOB, IMAGE_JOB, LISTING_JOB, PEOPLE_JOB, PERSON_JOB)
-"""The kinds of jobs of images, albums and persons."""
-
-
 def handlers(service: Service) -> Handlers:
     """The handlers of an opened service, by kinds of jobs."""
     return {

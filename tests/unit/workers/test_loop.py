@@ -207,7 +207,7 @@ def test_jobs_that_take_long_leave_room_for_others(database: Database, queue: Em
         begun.release()
         go_on.wait(20)
 
-    policy = WorkerPolicy(threads=4, batch=4, long_kinds=frozenset({"long"}), long_share=0.5)
+    policy = WorkerPolicy(threads=4, batch=4, long_kinds=frozenset({"long"}), long_jobs=2)
     worker = Worker(
         queue, {"long": long_work, KIND: lambda job, _: short_ones.append(number_of(job))}, policy
     )
@@ -247,27 +247,6 @@ def test_a_worker_that_stops_finishes_what_is_begun_and_gives_back_the_rest(queu
     jobs = queue.lease([KIND], 20, seconds=60)
     assert sorted(number_of(job) for job in jobs) == [0, *range(2, 10)]
     assert {job.attempt for job in jobs} == {1}
-
-
-def test_while_there_is_nobody_to_do_jobs_none_is_leased(queue: EmbeddedJobs) -> None:
-    put(queue, *range(6))
-    there = threading.Event()
-    looks = threading.Semaphore(0)
-    attempts: list[int] = []
-
-    def capacity() -> int:
-        looks.release()
-        return 2 if there.is_set() else 0
-
-    handlers = {KIND: lambda job, _: attempts.append(job.attempt)}
-    worker = Worker(queue, handlers, WorkerPolicy(threads=2, batch=4), capacity=capacity)
-    with contextlib.closing(WorkerThread(worker)):
-        for _ in range(5):
-            assert looks.acquire(timeout=20)
-        assert queue.counts()[KIND].leased == 0
-        there.set()
-        eventually(lambda: open_jobs_of(queue) == 0)
-    assert attempts == [1] * 6
 
 
 def test_a_job_that_is_anothers_by_now_is_left_until_its_lease_ends(queue: EmbeddedJobs) -> None:
