@@ -50,7 +50,7 @@ quick: $(VENV)/.dev ## The tests that take seconds
 check: $(VENV)/.dev ## Lint, format, types, import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 
 fix: $(VENV)/.dev ## Mend what the linter and formatter can
