@@ -313,6 +313,8 @@ def _read_batch_norm(reader: Reader) -> Affine:
         or epsilon <= 0
     ):
         raise reader.error(f"a batch norm of {len(parameters)} parameters for {channels} channels")
+    if (variances < 0).any():
+        raise reader.error("a variance below zero")
     gain = parameters[:channels] / np.sqrt(variances.astype(np.float64) + epsilon)
     offset = parameters[channels:] - gain * means
     return Affine(gain.astype(np.float32), offset.astype(np.float32))

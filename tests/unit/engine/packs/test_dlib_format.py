@@ -276,6 +276,21 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
         Reader(tensor(np.array([np.nan], np.float32), (1, 1, 1, 1)), "file").tensor()
 
 
+def test_the_first_of_several_wrong_integers_is_told_with_its_place() -> None:
+    reader = Reader(integers(1, 300) + b"\x13\x01" + b"\x00" * 20, "file")
+    with pytest.raises(PackError, match="starts no integer before byte 5 of 27"):
+        reader.integers(9)
+    reader = Reader(integers(7) + b"\x08" + b"\xff" * 8 + b"\x01", "file")
+    with pytest.raises(PackError, match=f"the integer {2**64 - 1} before byte 2 of 12"):
+        reader.integers(3)
+
+
+def test_a_variance_below_zero_is_refused() -> None:
+    layer = batch_norm(GAIN[:1], OFFSET[:1], RUNNING_MEAN, np.full(1, -1, np.float32), 1e-4)
+    with pytest.raises(PackError, match="a variance below zero"):
+        read_network(network(MMOD, PYRAMID, [convolution(FIRST[:1], FIRST_BIAS[:1], 2, 0), layer]), "file")
+
+
 def test_a_huge_size_asks_for_no_memory() -> None:
     with pytest.raises(PackError, match="bytes wanted"):
         Reader(integers(2, 1 << 24, 1 << 24, 1 << 24, 1 << 24), "file").tensor()
