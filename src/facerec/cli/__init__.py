@@ -19,44 +19,48 @@ from typer.core import TyperGroup
 from facerec.cli.output import TRACEBACK, one_line_errors
 
 COMMANDS = {
-    "serve": "serve:serve",
-    "worker": "jobs_worker:worker",
-    "demo": "demo:demo",
-    "check": "check:check",
-    "detect": "detect:detect",
-    "compare": "detect:compare",
-    "index": "index:index",
-    "search": "search:search",
-    "import-images": "image_imports:import_images",
-    "video": "videos:video",
-    "watch": "watch:watch",
-    "index-status": "indexes:index_status",
-    "reindex": "indexes:reindex",
-    "verify": "indexes:verify",
-    "eval": "evaluate:evaluate",
-    "export": "moving:export_collections",
-    "import": "moving:import_collections",
-    "backup": "backup:backup",
-    "restore": "backup:restore",
-    "migrate-model": "migrate:migrate_model",
-    "expire": "retention:expire",
-    "forget": "retention:forget",
-    "clean": "retention:clean",
-    "collections": "collections:collections_app",
-    "faces": "faces:faces_app",
-    "users": "users:users_app",
-    "people": "people:people_app",
-    "albums": "albums:albums_app",
-    "videos": "videos:videos_app",
-    "jobs": "jobs:jobs_app",
-    "keys": "keys:keys_app",
-    "audit": "audit:audit_app",
-    "encryption": "encryption:encryption_app",
-    "db": "database:db_app",
-    "packs": "packs:packs_app",
-    "bench": "bench:bench_app",
+    "serve": ("serve:serve", "Answer AWS clients over HTTP until told to stop."),
+    "worker": ("jobs_worker:worker", "Do jobs: albums, imports, videos, S3 events."),
+    "demo": ("demo:demo", "See it work: who is in which photo of a folder."),
+    "check": ("check:check", "Check the installation, and show how fast the engine is here."),
+    "detect": ("detect:detect", "Find the faces of a picture."),
+    "compare": ("detect:compare", "Compare the largest face of a picture with those of another."),
+    "index": ("index:index", "Index every picture of a folder."),
+    "search": ("search:search", "Find the faces of a collection that look like a picture's."),
+    "import-images": ("image_imports:import_images", "Import the images that a manifest names."),
+    "video": ("videos:video", "Find out who is in a video, and when."),
+    "watch": ("watch:watch", "Watch a live stream, and tell whose faces are seen."),
+    "index-status": ("indexes:index_status", "Show what the vector store holds of each collection."),
+    "reindex": ("indexes:reindex", "Build the index anew from the database."),
+    "verify": ("indexes:verify", "Compare the index with the database, vector by vector."),
+    "eval": ("evaluate:evaluate", "Measure recognition on pairs of pictures."),
+    "export": ("moving:export_collections", "Write collections to a portable file."),
+    "import": ("moving:import_collections", "Take in collections from a file."),
+    "backup": ("backup:backup", "Back up the database as it is at one moment."),
+    "restore": ("backup:restore", "Put a backup back into the data folder."),
+    "migrate-model": ("migrate:migrate_model", "Embed a collection's faces anew with another model."),
+    "expire": ("retention:expire", "Remove the faces that are past their time now."),
+    "forget": ("retention:forget", "Delete a person everywhere, and look for what was deleted."),
+    "clean": ("retention:clean", "Remove what is stale or belongs to nothing."),
+    "collections": ("collections:collections_app", "Create, list and delete collections of faces."),
+    "faces": ("faces:faces_app", "List, search and delete the faces of a collection."),
+    "users": ("users:users_app", "Users of a collection: people, each known by several faces."),
+    "people": ("people:people_app", "Persons of the registry, many at once."),
+    "albums": ("albums:albums_app", "Fill, follow and search albums."),
+    "videos": ("videos:videos_app", "Videos that are, or were, looked at."),
+    "jobs": ("jobs:jobs_app", "The queue of jobs, and the jobs that were set aside."),
+    "keys": ("keys:keys_app", "Create, list, rotate and revoke keys."),
+    "audit": ("audit:audit_app", "List, check and prune the audit log."),
+    "encryption": (
+        "encryption:encryption_app",
+        "Seal the stored embeddings, change their key, or open them.",
+    ),
+    "db": ("database:db_app", "Show the tables' revision, bring them up to date, or back."),
+    "packs": ("packs:packs_app", "Pull, verify, quantise and remove model packs."),
+    "bench": ("bench:bench_app", "Measure the speed on this machine."),
 }
-"""Commands and groups of commands, in the order of the help: each with its module and its name there."""
+"""Commands and groups of commands, in the order of the help: each with its module, its name there, and what
+the list of all says of it."""
 
 
 class Commands(TyperGroup):
@@ -66,11 +70,16 @@ class Commands(TyperGroup):
         """The names, in the order of the help."""
         return list(COMMANDS)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands, without importing each for its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a name; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command = getattr(import_module(f"facerec.cli.{module}"), name)
         if not gc.isenabled():  # see `main`
             gc.freeze()

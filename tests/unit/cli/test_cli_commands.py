@@ -314,8 +314,19 @@ def test_every_command_says_what_it_does(facerec: Run, command: str) -> None:
     assert shown.out.startswith(f"Usage: facerec {command} ")
 
 
+def test_the_list_of_commands_has_a_line_for_each(facerec: Run) -> None:
+    shown = facerec("--help")
+    assert shown.code == 0
+    listed = [line.split(maxsplit=1) for line in shown.out.partition("Commands:\n")[2].splitlines()]
+    assert listed == [[name, says] for name, (_, says) in COMMANDS.items()]
+
+
 def test_a_command_loads_no_more_than_it_needs() -> None:
-    loaded = "import sys, facerec.cli; print(*(name for name in sys.modules if name.startswith('facerec.')))"
-    ended = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
-    rooms = {name.split(".")[1] for name in ended.stdout.split()}
-    assert rooms <= {"cli", "config", "domain", "errors", "access"}
+    program = (
+        "import sys, facerec.cli; facerec.cli.app(['--help'], standalone_mode=False); "
+        "print(*(name for name in sys.modules if name.startswith('facerec.')))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    loaded = ended.stdout.splitlines()[-1].split()
+    assert {name.split(".")[1] for name in loaded} <= {"cli", "config", "domain", "errors", "access"}
+    assert {name for name in loaded if name.startswith("facerec.cli.")} == {"facerec.cli.output"}
