@@ -41,15 +41,16 @@ class Best:
         self.min_cosine = min_cosine
         self.least = min_cosine
         """No row of a lower cosine belongs to the answer."""
+        self.error = error
+        """Most that an estimate is off by. It may rise, and fall as far as all candidates allow."""
         self._segments = segments
-        self._error = error
         self._candidates: list[_Candidates] = []
         self._count = 0
 
     @property
     def least_estimate(self) -> float:
         """No row that is estimated lower belongs to the answer."""
-        return self.least - self._error
+        return self.least - self.error
 
     def add(self, owner: int, rows: NDArray[np.int32], estimates: NDArray[np.float64]) -> None:
         """Take in rows (n,) of the segment number `owner`, and raise `least` where they allow it."""
@@ -60,6 +61,7 @@ class Best:
     def merge(self, other: Best) -> None:
         """Take in what another part of the same search found."""
         self.least = max(self.least, other.least)
+        self.error = max(self.error, other.error)
         self._candidates += other._candidates
         self._count += other._count
         self._settle()
@@ -77,7 +79,7 @@ class Best:
             return
         estimates = self.candidates().estimates
         lowest = float(np.partition(estimates, -self.limit)[-self.limit])
-        self.least = max(self.least, lowest - self._error)
+        self.least = max(self.least, lowest - self.error)
         self._keep(np.flatnonzero(estimates >= self.least_estimate))
         if self._count > 16 * self.limit + _SPARE:
             numbers = np.zeros(self._count, dtype=np.int64)

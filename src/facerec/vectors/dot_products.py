@@ -9,7 +9,7 @@ that every sum is a row's own from the start (`tile`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from facerec.vectors.assembly import Function, Processor
@@ -34,6 +34,14 @@ class Dot:
     tile_probes: int
     """Probes of a tile: the sums of as many with ROW_BLOCK rows stay in registers."""
     declaration: str
+    largest_probe: int = 127
+    """Largest code of a probe for which a tile's sums have room."""
+    tile_words: int = 1
+    """Words of four codes that a tile takes at a time."""
+    add_words: Callable[[Function, str, Sequence[str], Sequence[str]], str] | None = None
+    """As `add`, for so many words of codes and as many of a probe."""
+    coarser: Dot | None = None
+    """A faster way for several probes, whose codes have to be smaller."""
 
     @property
     def last_probes(self) -> int:
@@ -80,7 +88,28 @@ def _avx2() -> Dot:
             total = f.value(f"add <8 x i32> {total}, {pairs}")
         return total
 
-    return Dot(8, 0, add, 4, f"declare <8 x i32> {name}(<16 x i16>, <16 x i16>)")
+    declaration = f"declare <8 x i32> {name}(<16 x i16>, <16 x i16>)"
+    return Dot(8, 0, add, 4, declaration, coarser=_coarser_avx2(add, declaration))
+
+
+def _coarser_avx2(add: Callable[[Function, str, str, str], str], declaration: str) -> Dot:
+    """Unsigned bytes times signed ones, without widening. 16 bits have room for the sum of four products
+    (4 * 255 * 31) where a probe's codes have two bits less.
+    """
+    name = "@llvm.x86.avx2.pmadd.ub.sw"
+
+    def add_words(f: Function, total: str, codes: Sequence[str], probe: Sequence[str]) -> str:
+        pairs = [
+            f.value(f"call <16 x i16> {name}(<32 x i8> {part}, <32 x i8> {asked})")
+            for part, asked in zip(codes, probe, strict=True)
+        ]
+        fours = f.value(f"add <16 x i16> {pairs[0]}, {pairs[1]}")
+        ones = "<16 x i16> splat (i16 1)"
+        sums = f.value(f"call <8 x i32> @llvm.x86.avx2.pmadd.wd(<16 x i16> {fours}, {ones})")
+        return f.value(f"add <8 x i32> {total}, {sums}")
+
+    declaration += f"\ndeclare <16 x i16> {name}(<32 x i8>, <32 x i8>)"
+    return Dot(8, 128, add, 4, declaration, 31, 2, add_words)
 
 
 def _plain() -> Dot:
@@ -185,17 +214,35 @@ def tile(f: Function, dot: Dot, turned: str, probe: str, width: int, ahead: str)
     sums, data = f"<{dot.lanes} x i32>", f"<{dot.lanes * 4} x i8>"
     groups = range(0, ROW_BLOCK, dot.lanes)
     totals = [[f.variable(sums, "zeroinitializer") for _ in groups] for _ in range(dot.tile_probes)]
-    with f.loop("0", str(width // 4)) as word:
+    with f.loop("0", str(width // 4), dot.tile_words) as word:
         row = f.at(turned, f"[{ROW_BLOCK} x i32]", word)
-        codes = [f.load(row, "i32", str(group), data, align=4 * dot.lanes) for group in groups]
         first = f.at(probe, "i32", word)
-        f.fetch(f.at(ahead, f"[{4 * ROW_BLOCK} x i8]", word))
+        line = f.at(ahead, f"[{4 * ROW_BLOCK} x i8]", word)
+        words = range(dot.tile_words)
+        for i in words:
+            f.fetch(f.at(line, f"[{4 * ROW_BLOCK} x i8]", str(i)))
+        codes = [
+            [f.load(row, "i32", str(i * ROW_BLOCK + group), data, align=4 * dot.lanes) for i in words]
+            for group in groups
+        ]
         for number, of_probe in enumerate(totals):
-            asked = f.spread("i32", dot.lanes, f.load(first, "i8", str(number * width), "i32"))
-            asked = f.value(f"bitcast {sums} {asked} to {data}")
+            asked = [
+                f.spread("i32", dot.lanes, f.load(first, "i8", str(number * width + 4 * i), "i32"))
+                for i in words
+            ]
+            asked = [f.value(f"bitcast {sums} {one} to {data}") for one in asked]
             for part, total in zip(codes, of_probe, strict=True):
-                f.set(total, sums, dot.add(f, f.get(total, sums), part, asked))
+                f.set(total, sums, _added(f, dot, f.get(total, sums), part, asked))
     return [_joined(f, [f.get(total, sums) for total in of_probe], dot.lanes) for of_probe in totals]
+
+
+def _added(f: Function, dot: Dot, total: str, codes: Sequence[str], probe: Sequence[str]) -> str:
+    """Writes sums with the products of a tile's words added."""
+    if dot.add_words is not None:
+        return dot.add_words(f, total, codes, probe)
+    for part, asked in zip(codes, probe, strict=True):
+        total = dot.add(f, total, part, asked)
+    return total
 
 
 def _joined(f: Function, vectors: list[str], lanes: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerec.vectors.assembly import Kernel, Processor, Program, assembler, this_processor
-from facerec.vectors.dot_products import ROW_BLOCK, dot_of
+from facerec.vectors.dot_products import ROW_BLOCK, Dot, dot_of
 from facerec.vectors.loops import FUNCTIONS, SKETCH_ROWS, declarations
 
 _NEVER = 2**31 - 1
@@ -25,6 +25,8 @@ class ProbeCodes:
     """(Q, width), Q being `count` rounded up to whole tiles; zero where there is no probe."""
     biases: NDArray[np.int32]
     """(Q,): what the kernels' sums are too high by."""
+    coarse: bool = False
+    """Whether they are for `Kernels.above` alone, which is faster with smaller codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,24 @@ class Kernels:
 
     def prepare(self, codes: NDArray[np.int8]) -> ProbeCodes:
         """Probes of codes (n, width) as the other functions take them."""
+        step = 1 if len(codes) == 1 else self._dot.last_probes
+        return self._prepared(codes, step, self._dot)
+
+    @property
+    def coarse_code(self) -> int | None:
+        """The largest code of probes with which `above` is faster; None where it is not."""
+        return self._dot.coarser.largest_probe if self._dot.coarser else None
+
+    def prepare_coarse(self, codes: NDArray[np.int8]) -> ProbeCodes:
+        """Probes of codes (n, width) up to `coarse_code` as `above` takes them, where there is that."""
+        dot = self._dot.coarser or self._dot
+        return replace(self._prepared(codes, dot.last_probes, dot), coarse=True)
+
+    def _prepared(self, codes: NDArray[np.int8], step: int, dot: Dot) -> ProbeCodes:
         count = len(codes)
-        step = 1 if count == 1 else self._dot.last_probes
         padded = np.zeros((-(-count // step) * step, self._width), dtype=np.int8)
         padded[:count] = codes
-        return ProbeCodes(count, padded, self._dot.bias * padded.sum(axis=1, dtype=np.int32))
+        return ProbeCodes(count, padded, dot.bias * padded.sum(axis=1, dtype=np.int32))
 
     def above(
         self,
@@ -80,6 +95,8 @@ class Kernels:
         Returns the row to go on from: `end`, or an earlier one, where a probe's places might not suffice.
         """
         kernel = self._above_one if len(probes.codes) == 1 else self._above_many
+        if probes.coarse:
+            kernel = self._above_coarsely
         whole = np.full(len(probes.codes), _NEVER, dtype=np.int32)
         whole[: probes.count] = np.maximum(np.minimum(cuts + probes.biases[: probes.count], _NEVER), -_NEVER)
         return kernel(
@@ -139,6 +156,10 @@ class Kernels:
     @functools.cached_property
     def _above_many(self) -> Kernel:
         return self._compiled("above_many")
+
+    @functools.cached_property
+    def _above_coarsely(self) -> Kernel:
+        return self._compiled("above_coarsely")
 
     @functools.cached_property
     def _products(self) -> Kernel:

@@ -264,12 +264,13 @@ declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 
 def declarations(dot: Dot) -> str:
     """The intrinsics that the functions call."""
-    return dot.declaration + _DECLARATIONS
+    return (dot.coarser or dot).declaration + _DECLARATIONS
 
 
 FUNCTIONS: dict[str, Callable[[Dot, int], Function]] = {
     "above_one": _above_one,
     "above_many": _above_many,
+    "above_coarsely": lambda dot, width: _above_many(dot.coarser or dot, width),
     "products": _products,
     "signs": _signs,
     "sketch_below": lambda _, width: _sketch_below(width // 64),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
 from typing import NamedTuple
 
@@ -85,6 +85,20 @@ class _Costs:
         return sum(width / 8 * cls.SKETCH_BYTE + share * chosen for share in shares)
 
 
+_FEW_FOUND = 1 / 500
+"""Share of the rows that coarse codes may find: to sift many takes longer than they spare."""
+
+
+class _Coded(NamedTuple):
+    """Codes of Q probes."""
+
+    codes: ProbeCodes
+    scales: NDArray[np.float64]
+    """(Q,): what a code of 1 stands for."""
+    errors: NDArray[np.float64]
+    """(Q,): most that an estimated cosine differs from the exact one: the length that rounding left."""
+
+
 class _Probes:
     """Probes as floats, as codes and as sketches."""
 
@@ -95,14 +109,12 @@ class _Probes:
         self.vectors = vectors
         padded = np.zeros((count, width), dtype=np.float32)
         padded[:, :dimension] = vectors
-        largest = np.abs(padded).max(axis=1)
-        self.scales: NDArray[np.float64] = np.maximum(largest, 1e-30).astype(np.float64) / LARGEST_CODE
-        codes = np.rint(padded / self.scales[:, None])
-        rests = np.linalg.norm(padded - codes * self.scales[:, None], axis=1)
-        self.errors: NDArray[np.float64] = rests + _ROUNDING
-        """(Q,): most that an estimated cosine differs from the exact one: the length that rounding left."""
         self.kernels = kernels(width)
-        self.codes: ProbeCodes = self.kernels.prepare(codes.astype(np.int8))
+        self.fine = _coded(padded, LARGEST_CODE, self.kernels.prepare)
+        self.coarse: _Coded | None = None
+        """With which codes are looked through faster, where they are."""
+        if count > 1 and self.kernels.coarse_code is not None:
+            self.coarse = _coded(padded, self.kernels.coarse_code, self.kernels.prepare_coarse)
         self.sketched = sketched and _Costs.by_sketch(width, [0.0] * count) < _Costs.by_codes(width, count)
         """Whether to go by sketches may pay at all."""
         self._padded = padded
@@ -111,6 +123,16 @@ class _Probes:
     def sketches(self) -> list[ProbeSketch]:
         """Made when they are asked for: most scans of several probes have no use for them."""
         return [sketch_probe(probe) for probe in self._padded]
+
+
+def _coded(
+    vectors: NDArray[np.float32], largest: int, prepare: Callable[[NDArray[np.int8]], ProbeCodes]
+) -> _Coded:
+    """Probes (Q, width), each times what makes its largest component `largest`, rounded."""
+    scales = np.maximum(np.abs(vectors).max(axis=1), 1e-30).astype(np.float64) / largest
+    codes = np.rint(vectors / scales[:, None])
+    rests = np.linalg.norm(vectors - codes * scales[:, None], axis=1)
+    return _Coded(prepare(codes.astype(np.int8)), scales, rests + _ROUNDING)
 
 
 class _Span(NamedTuple):
@@ -145,7 +167,8 @@ def nearest(
         probes = _Probes(vectors[part], sketched)
 
         def run(share: list[_Span], probes: _Probes = probes, part: slice = part) -> list[Best]:
-            asked = zip(probes.vectors, limits[part], min_cosines[part], probes.errors, strict=True)
+            errors = (probes.coarse or probes.fine).errors
+            asked = zip(probes.vectors, limits[part], min_cosines[part], errors, strict=True)
             scan = _Scan(probes, [Best(segments, *one) for one in asked])
             for span in share:
                 scan.look_through(span)
@@ -187,7 +210,13 @@ class _Scan:
     def __init__(self, probes: _Probes, bests: list[Best]) -> None:
         self.bests = bests
         self._probes = probes
-        self._reached = Reached.empty(probes.codes, _PLACES)
+        self._coded = probes.fine
+        """The codes of the probes that rows are compared with."""
+        self._settled = probes.coarse is None
+        """Whether it is settled which those are: the first rows tell."""
+        self._found = 0
+        """Rows found by codes, for all probes together."""
+        self._reached = Reached.empty(probes.fine.codes, _PLACES)
         self._near: NDArray[np.int32] = np.empty(_PLACES, dtype=np.int32)
         self._sketching = False
         self._rows = _FIRST_ROWS
@@ -203,26 +232,46 @@ class _Scan:
             # Once they do, they always do: the least cosine wanted only rises.
             self._sketching = self._sketching or self._sketches_pay(left)
             if self._sketching:
+                self._go_on(coarsely=False)
                 self._by_sketches(left)
                 return
             # Where there are no sketches to ask again about, one call of the kernel goes through all.
-            first = min(first + self._rows, span.end) if self._probes.sketched else span.end
+            asks = self._probes.sketched or not self._settled
+            first = min(first + self._rows, span.end) if asks else span.end
             self._by_codes(left._replace(end=first))
             self._rows *= _MORE
+            few = self._found <= _FEW_FOUND * (first - left.first) * len(self.bests)
+            self._go_on(coarsely=few)
+
+    def _go_on(self, *, coarsely: bool) -> None:
+        """Settle, once, which codes are compared after the first rows, of which few were found or not.
+
+        Those were compared by fine codes, with the errors of coarse ones.
+        """
+        coarse, fine = self._probes.coarse, self._probes.fine
+        if self._settled or coarse is None:
+            return
+        self._settled = True
+        if coarsely:
+            self._coded = coarse
+            return
+        for best, error in zip(self.bests, fine.errors.tolist(), strict=True):
+            best.error = error
 
     def _by_codes(self, span: _Span) -> None:
         """All probes at once."""
-        segment, reached, probes = span.segment, self._reached, self._probes
+        segment, reached, codes = span.segment, self._reached, self._coded.codes
         row = span.first
         while row < span.end:
             cuts = np.array([self._cut(segment, number) for number in range(len(self.bests))])
-            row = probes.kernels.above(segment.arrays.codes, row, span.end, probes.codes, cuts, reached)
+            row = self._probes.kernels.above(segment.arrays.codes, row, span.end, codes, cuts, reached)
             self._take_reached(span)
             reached.counts[:] = 0
 
     def _by_sketches(self, span: _Span) -> None:
         """One probe after the other."""
         segment, probes = span.segment, self._probes
+        self._coded = probes.fine
         for number, (best, sketch) in enumerate(zip(self.bests, probes.sketches, strict=True)):
             row = span.first
             while row < span.end:
@@ -230,13 +279,13 @@ class _Scan:
                     segment.arrays.sketch, row, span.end, sketch.planes, sketch.cut(best.least), self._near
                 )
                 rows = self._near[:count]
-                products = probes.kernels.products(segment.arrays.codes, rows, probes.codes, number)
+                products = probes.kernels.products(segment.arrays.codes, rows, probes.fine.codes, number)
                 near = products >= self._cut(segment, number)
                 self._take(span, number, rows[near], products[near])
 
     def _cut(self, segment: Segment, number: int) -> int:
         """The least dot product that a row of the segment can have and belong to a probe's answer."""
-        least = self.bests[number].least_estimate / float(self._probes.scales[number])
+        least = self.bests[number].least_estimate / float(self._coded.scales[number])
         return math.floor(least * (segment.shortest if least > 0 else segment.longest))
 
     def _sketches_pay(self, span: _Span) -> bool:
@@ -264,14 +313,15 @@ class _Scan:
 
         For all probes together: each finds few, and the calls would take longer than the work.
         """
-        segment, reached, probes = span.segment, self._reached, self._probes
+        segment, reached, coded = span.segment, self._reached, self._coded
         counts = reached.counts[: len(self.bests)]
+        self._found += int(counts.sum())
         numbers, places = np.nonzero(np.arange(counts.max()) < counts[:, None])
         rows = reached.rows[numbers, places]
         held = rows < len(segment)
         numbers, places, rows = numbers[held], places[held], rows[held]
-        products = reached.sums[numbers, places] - probes.codes.biases[numbers]
-        estimates = products * probes.scales[numbers] / segment.lengths[rows]
+        products = reached.sums[numbers, places] - coded.codes.biases[numbers]
+        estimates = products * coded.scales[numbers] / segment.lengths[rows]
         near = estimates >= np.array([best.least_estimate for best in self.bests])[numbers]
         numbers, rows, estimates = numbers[near], rows[near], estimates[near]
         bounds = np.searchsorted(numbers, np.arange(len(self.bests) + 1)).tolist()
@@ -284,7 +334,7 @@ class _Scan:
         segment, best = span.segment, self.bests[number]
         held = rows < len(segment)
         rows, products = rows[held], products[held]
-        estimates = products * self._probes.scales[number] / segment.lengths[rows]
+        estimates = products * self._coded.scales[number] / segment.lengths[rows]
         near = estimates >= best.least_estimate
         if near.any():
             best.add(span.owner, rows[near], estimates[near])

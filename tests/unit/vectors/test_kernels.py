@@ -32,10 +32,10 @@ def compiled(width: int, name: str = "") -> Kernels:
     return Kernels(width, Processor(here.triple, name, OLD_FEATURES[name]))
 
 
-def random_codes(rng: np.random.Generator, count: int, width: int) -> NDArray[np.int8]:
-    codes = rng.integers(-127, 128, (count, width), dtype=np.int8)
-    codes[rng.random(count) < 0.1] = 127
-    codes[rng.random(count) < 0.1] = -127
+def random_codes(rng: np.random.Generator, count: int, width: int, largest: int = 127) -> NDArray[np.int8]:
+    codes = rng.integers(-largest, largest + 1, (count, width), dtype=np.int8)
+    codes[rng.random(count) < 0.1] = largest
+    codes[rng.random(count) < 0.1] = -largest
     codes[rng.random(count) < 0.1] = 0
     return codes
 
@@ -87,6 +87,24 @@ def test_dot_products_are_those_of_numpy(width: int, name: str) -> None:
             rows = rng.integers(0, count, chosen).astype(np.int32)
             number = int(rng.integers(0, probe_count))
             np.testing.assert_array_equal(kernels.products(codes, rows, probes, number), right[rows, number])
+
+
+@pytest.mark.parametrize("width", [64, 128, 512, 4096])
+def test_coarse_probes_give_the_dot_products_of_numpy(width: int) -> None:
+    kernels = compiled(width, "haswell")
+    largest = kernels.coarse_code
+    assert largest == 31
+    rng = np.random.default_rng(width)
+    for count, probe_count in ((16, 1), (208, 2), (48, 17)):
+        codes, asked = random_codes(rng, count, width), random_codes(rng, probe_count, width, largest)
+        codes[0], codes[-1], asked[0], asked[-1] = 127, -127, largest, -largest
+        right = exact(codes, asked)
+        cuts = np.array([rng.choice(right[:, q]) for q in range(probe_count)])
+        expected = [
+            {int(row): int(right[row, q]) for row in np.flatnonzero(right[:, q] >= cuts[q])}
+            for q in range(probe_count)
+        ]
+        assert found_above(kernels, codes, kernels.prepare_coarse(asked), cuts, 50) == expected
 
 
 def test_above_looks_at_no_row_outside_its_range() -> None:
@@ -146,6 +164,7 @@ def test_sketches_below_a_cut_are_found(words: int, name: str) -> None:
     [
         (Processor(LINUX, "x86-64", frozenset()), "pmullw"),
         (Processor(LINUX, "haswell", frozenset({"avx2"})), "vpmaddwd"),
+        (Processor(LINUX, "haswell", frozenset({"avx2"})), "vpmaddubsw"),
         (Processor(LINUX, "alderlake", frozenset({"avx2", "avxvnni"})), "vpdpbusd"),
         (Processor(LINUX, "icelake-server", frozenset({"avx2", "avx512f", "avx512vnni"})), "vpdpbusd"),
         (Processor(LINUX, "icelake-server", frozenset({"avx512f", "avx512vpopcntdq"})), "vpopcntq"),

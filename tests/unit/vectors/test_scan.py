@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from facerec.domain import RowKey, VectorHit
 from facerec.vectors import scan
+from facerec.vectors.assembly import Processor, this_processor
+from facerec.vectors.kernels import Kernels
 from facerec.vectors.quantization import quantize_batch
 from facerec.vectors.scan import SKETCH_FROM, nearest
 from facerec.vectors.segment import Segment
@@ -76,6 +78,31 @@ def test_by_codes_the_answer_is_exhaustive(
         for place in range(min(probe_count, 12)):
             expected = exhaustive(segments, probes[place], limits[place], leasts[place])
             assert_same(found[place], expected)
+
+
+@pytest.mark.parametrize("few_found", [0.0, 1.0], ids=["fine", "coarse"])
+@pytest.mark.parametrize("dimension", [100, 512])
+def test_by_coarse_codes_too_the_answer_is_exhaustive(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, dimension: int, few_found: float
+) -> None:
+    here, avx2 = this_processor(), frozenset({"avx2"})
+    if here.architecture != "x86_64" or not avx2 <= here.features:
+        pytest.skip("coarse codes are for processors with AVX2")
+    compiled = Kernels(scan.row_width(dimension), Processor(here.triple, "haswell", avx2))
+    assert compiled.coarse_code is not None
+    monkeypatch.setattr(scan, "kernels", lambda _: compiled)
+    monkeypatch.setattr(scan, "_PART_BYTES", 1)
+    monkeypatch.setattr(scan, "_FIRST_ROWS", 64)
+    monkeypatch.setattr(scan, "_FEW_FOUND", few_found)
+    rng = np.random.default_rng(dimension)
+    segments = segments_of(unit(rng.standard_normal((6000, dimension))), [3000])
+    probes = unit(rng.standard_normal((11, dimension)))
+    limits = [1, 10, 500, 4096] * 2 + [80] * 3
+    leasts = [-1.0, 0.0, 0.1, 0.2, 0.99, 0.1, 0.0, -1.0, 0.1, 0.15, 0.2]
+    for jobs in (1, 3):
+        found = nearest(segments, probes, limits, leasts, pool=pool, jobs=jobs)
+        for hits, probe, limit, least in zip(found, probes, limits, leasts, strict=True):
+            assert_same(hits, exhaustive(segments, probe, limit, least))
 
 
 @pytest.mark.parametrize("dimension", [128, 512])
