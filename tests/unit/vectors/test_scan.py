@@ -16,7 +16,7 @@ from facerec.vectors.assembly import Processor, this_processor
 from facerec.vectors.kernels import Kernels
 from facerec.vectors.quantization import quantize_batch
 from facerec.vectors.scan import SKETCH_FROM, nearest
-from facerec.vectors.segment import Segment
+from facerec.vectors.segment import Segment, row_width
 
 Vectors = NDArray[np.float32]
 
@@ -88,7 +88,7 @@ def test_by_coarse_codes_too_the_answer_is_exhaustive(
     here, avx2 = this_processor(), frozenset({"avx2"})
     if here.architecture != "x86_64" or not avx2 <= here.features:
         pytest.skip("coarse codes are for processors with AVX2")
-    compiled = Kernels(scan.row_width(dimension), Processor(here.triple, "haswell", avx2))
+    compiled = Kernels(row_width(dimension), Processor(here.triple, "haswell", avx2))
     assert compiled.coarse_code is not None
     monkeypatch.setattr(scan, "kernels", lambda _: compiled)
     monkeypatch.setattr(scan, "_PART_BYTES", 1)
