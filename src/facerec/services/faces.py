@@ -379,17 +379,19 @@ class FaceService:
 
         The picture is let go on return: whoever waits for room for another one must not hold one.
         """
-        picture = engine.decode(data)
-        selection = choose(picture, engine.detect(picture, attributes))
         image_id = image_id_of(data)
-        stored: dict[int, Face] = {}
+        held: Sequence[Face] = ()
         if external_image_id is not None:
             held = self._database.look(
                 lambda connection: faces.of_image(connection, target, image_id, external_image_id)
             )
+        with engine.turn():
+            picture = engine.decode(data)
+            selection = choose(picture, engine.detect(picture, attributes))
             stored = self._stored_before(target, selection.kept, held)
-        fresh = tuple(face for face in selection.kept if face.rank not in stored)
-        embedded = quantize_batch(engine.embed(picture, [face.found for face in fresh])) if fresh else []
+            fresh = tuple(face for face in selection.kept if face.rank not in stored)
+            vectors = engine.embed(picture, [face.found for face in fresh])
+        embedded = quantize_batch(vectors) if fresh else []
         embeddings = {face.rank: embedding for face, embedding in zip(fresh, embedded, strict=True)}
         return _Seen(selection, image_id, stored, fresh, embeddings)
 
