@@ -13,9 +13,9 @@ from facerec.config import read_settings
 from facerec.domain import Review
 from facerec.engine.base import Engine, Pixels
 from facerec.engine.packs.loading import open_engine
-from facerec.engine.runtime.precision import multiplies_int8
 from facerec.errors import FacerecError
 from facerec.services.enrolment import look
+from int8_products import INT8_HERE
 
 COUNT = 40
 
@@ -54,7 +54,7 @@ def refused(
 
 
 def test_good_pictures_are_taken(engine: Engine, pictures: list[Pixels]) -> None:
-    most = 0.1 if multiplies_int8() else 0.13  # one of 40 more in float32
+    most = 0.1 if INT8_HERE else 0.13  # one of 40 more in float32
     assert refused(engine, pictures, lambda picture: picture) <= most
     assert refused(engine, pictures, lambda picture: picture, Review.OFF) == 0
 

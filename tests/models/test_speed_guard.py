@@ -25,7 +25,7 @@ from facerec.config import read_settings
 from facerec.domain import EntityKind
 from facerec.engine.packs.loading import find_pack, load_pack
 from facerec.engine.packs.networks import ServingNetworks
-from facerec.engine.runtime.precision import processor_instructions
+from facerec.engine.runtime.processor import processor_instructions
 from facerec.vectors.embedded import EmbeddedStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]

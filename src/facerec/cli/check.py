@@ -93,7 +93,7 @@ def _versions() -> dict[str, object]:
 def _processor(settings: Settings) -> dict[str, object]:
     """The processor's model and the instructions that matter, where the system tells them (Linux)."""
     # Imported here: it loads what reads networks, which takes a while.
-    from facerec.engine.runtime.precision import processor_instructions
+    from facerec.engine.runtime.processor import processor_instructions
 
     model, flags = platform.processor() or platform.machine(), processor_instructions()
     try:

@@ -13,6 +13,7 @@ import numpy as np
 from facerec.engine.base import Session
 from facerec.engine.runtime.activation_ranges import find_ranges
 from facerec.engine.runtime.pixel_input import PixelInput
+from facerec.engine.runtime.processor import Int8Products, int8_products, multiplies_bf16
 from facerec.engine.runtime.quantized_network import Range
 from facerec.engine.runtime.reshaping import InputShape
 from facerec.engine.runtime.session import BF16, F32, INT8, on_graphics_card, open_session
@@ -24,10 +25,6 @@ UNKNOWN_RANGES = "its activation ranges are not known: `facerec packs quantize` 
 ON_CARD = "networks on a graphics card run in float32"
 NO_INT8_PRODUCTS = "this processor has no instructions for products of int8, as far as the system tells"
 
-_INT8_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm"})
-"""Instructions that sum products of int8 in int32; older ones round or overflow on the way."""
-_BF16_PRODUCTS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-_CPUINFO = Path("/proc/cpuinfo")
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 20
 _COMPILATIONS = 3
 _LEAST_AGREEMENT = 0.85
@@ -112,11 +109,10 @@ def open_in_precision(
         return session, chosen(INT8, AS_SET)
     if on_graphics_card(runtime):
         return opened(F32), chosen(F32, ON_CARD)
-    instructions = processor_instructions()
-    fallback = BF16 if instructions & _BF16_PRODUCTS else F32
+    fallback = BF16 if multiplies_bf16() else F32
     if known is None:
         return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
-    if not multiplies_int8():
+    if int8_products() is Int8Products.UNKNOWN:
         return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
     rival = opened(F32, at_a_time=1)
     session = _sound(lambda: opened(INT8, known.ranges), rival, use, parallel)
@@ -139,23 +135,6 @@ def _sound(opened: Callable[[], Session], rival: Session, use: NetworkUse, paral
         if all(agreement(session, rival, use) >= _LEAST_AGREEMENT for _ in range(parallel)):
             return session
     return None
-
-
-def multiplies_int8() -> bool:
-    """Whether the processor sums products of int8 exactly, as far as the system tells."""
-    return bool(processor_instructions() & _INT8_PRODUCTS)
-
-
-def processor_instructions() -> frozenset[str]:
-    """Names of the processor's instruction sets, as Linux gives them; none where that is not told."""
-    try:
-        lines = _CPUINFO.read_text().splitlines()
-    except OSError:
-        return frozenset()
-    fields = (line.partition(":") for line in lines)
-    return frozenset(
-        name for key, _, value in fields if key.strip() in ("flags", "Features") for name in value.split()
-    )
 
 
 def agreement(one: Session, other: Session, use: NetworkUse) -> float:

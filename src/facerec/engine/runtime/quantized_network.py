@@ -5,6 +5,9 @@ tensor, uint8, affine), weights in 255 symmetric steps of the largest one (a sca
 int8), as B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", 2018, propose. The network says so in ONNX's own words (`QuantizeLinear`, `DequantizeLinear`), so
 that every runtime that has integer arithmetic uses it, and any other computes the same in float32.
+
+x86 processors without VNNI add the products of two neighbouring input channels in 16 bits. For them a
+channel's weights have fewer steps where two neighbours would come to more than fits: nothing overflows.
 """
 
 from __future__ import annotations
@@ -29,14 +32,20 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _LARGE_KERNEL = 7
 _STEPS = 255
 _MOST_WEIGHT = 127
+_MOST_PAIR = 127.5
+"""Most steps that two neighbouring weights of one sign may come to before they are rounded: rounded they are
+128 at most, and 128 products with 255 are below 2^15."""
 _NEVER_ZERO = 1e-12
 """Least scale of a channel whose weights are all zero."""
 
 
-def quantize_network(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+def quantize_network(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], *, short_sums: bool = False
+) -> onnx.ModelProto:
     """The network with int8 arithmetic. `model` is used up: it may be changed, or be what is returned.
 
     ranges: of each tensor of `quantized_tensors(model)`, by name. A tensor that is always zero stays float32.
+    short_sums: the processor adds products in 16 bits, two at a time (`Int8Products.IN_16_BITS`).
 
     Outputs stay float32: nothing is rounded after the last product. Raises PackError when nothing can be
     quantised, or when a tensor has no range, or one that is not finite.
@@ -51,7 +60,7 @@ def quantize_network(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onn
             f"the activation ranges are not this network's: {len(missing)} of its {len(tensors)} tensors "
             f"have none, such as {missing[0]!r}"
         )
-    graph = _Rewriting(changed.graph)
+    graph = _Rewriting(changed.graph, short_sums)
     for name in tensors:
         graph.quantize(name, ranges[name])
     graph.write()
@@ -102,6 +111,7 @@ class _Rewriting:
     """A graph in the course of being quantised."""
 
     graph: onnx.GraphProto
+    short_sums: bool
     weights: dict[str, onnx.TensorProto] = field(init=False)
     rounded: dict[str, str] = field(init=False, default_factory=dict)
     """Tensor to the name of its values after rounding."""
@@ -169,7 +179,10 @@ class _Rewriting:
         """Put the weights into the graph as int8, and give the operation that scales them back."""
         values = numpy_helper.to_array(self.weights[name]).astype(np.float32)
         others = tuple(each for each in range(values.ndim) if each != axis)
-        scale = np.maximum(np.abs(values).max(axis=others), _NEVER_ZERO) / _MOST_WEIGHT
+        scale = np.abs(values).max(axis=others) / _MOST_WEIGHT
+        if self.short_sums:
+            scale = np.maximum(scale, _largest_pair(np.moveaxis(values, axis, 0)) / _MOST_PAIR)
+        scale = np.maximum(scale, _NEVER_ZERO)
         steps = np.round(values / np.expand_dims(scale, others)).astype(np.int8)
         self.parameters[f"{name}/steps"] = steps
         self.parameters[f"{name}/scale"] = scale.astype(np.float32)
@@ -180,6 +193,20 @@ class _Rewriting:
             [f"{name}/rounded"],
             axis=axis,
         )
+
+
+def _largest_pair(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """For each output channel, (outputs,), the most that the weights of two neighbouring inputs of one sign
+    come to.
+
+    weights: (outputs, inputs, ...), the inputs those of one group. Neighbours are inputs 0 and 1, 2 and 3 and
+    so on, as OpenVINO (oneDNN) and ONNX Runtime lay them out: four in 32 bits.
+    """
+    outputs, inputs = weights.shape[:2]
+    even = np.pad(weights.reshape(outputs, inputs, -1), ((0, 0), (0, inputs % 2), (0, 0)))
+    signs = np.stack([even, -even]).clip(0)
+    sums: NDArray[np.float32] = (signs[:, :, 0::2] + signs[:, :, 1::2]).max(axis=(0, 2, 3))
+    return sums
 
 
 def _is_rounded(node: onnx.NodeProto) -> bool:

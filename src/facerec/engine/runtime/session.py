@@ -31,6 +31,7 @@ from facerec.engine.runtime.graphics_card import (
     open_on_card,
 )
 from facerec.engine.runtime.pixel_input import PixelInput, take_pixels
+from facerec.engine.runtime.processor import Int8Products, int8_products
 from facerec.engine.runtime.quantized_network import Range, quantize_network
 from facerec.engine.runtime.reshaping import InputShape, reshape_input
 from facerec.engine.runtime.reshaping import input_shape as declared_shape
@@ -114,7 +115,8 @@ def open_session(
         if pixels is not None:
             take_pixels(network, pixels)
         if precision == INT8 and ranges is not None:
-            network = quantize_network(network, ranges)
+            short_sums = int8_products() is Int8Products.IN_16_BITS
+            network = quantize_network(network, ranges, short_sums=short_sums)
     except PackError as error:
         raise PackError(f"{name}: {error.message}") from error
     content = network.SerializeToString()

@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 from small_networks import residual_network
 
-from facerec.engine.runtime import precision
+from facerec.engine.runtime import precision, processor
 from facerec.engine.runtime.activation_ranges import ActivationRanges, ranges_file, write_ranges
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.precision import (
@@ -21,8 +21,8 @@ from facerec.engine.runtime.precision import (
     agreement,
     compare_speed,
     open_in_precision,
-    processor_instructions,
 )
+from facerec.engine.runtime.processor import Int8Products, int8_products, processor_instructions
 from facerec.engine.runtime.range_measurement import RecordingSession
 from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
@@ -51,11 +51,11 @@ def ranges(use: NetworkUse) -> ActivationRanges:
     return made
 
 
-def processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str) -> None:
+def given_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str) -> None:
     """A processor that tells of these instructions."""
     told = tmp_path / "cpuinfo"
     told.write_text(f"processor : 0\nmodel name : Some Processor\nflags : fpu {flags}\n")
-    monkeypatch.setattr(precision, "_CPUINFO", told)
+    monkeypatch.setattr(processor, "_CPUINFO", told)
 
 
 def opened(use: NetworkUse, wanted: str) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def test_int8_without_ranges_says_how_they_are_made(use: NetworkUse) -> None:
 def test_auto_without_ranges_takes_the_next_best(
     use: NetworkUse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: str
 ) -> None:
-    processor(monkeypatch, tmp_path, flags)
+    given_processor(monkeypatch, tmp_path, flags)
     chosen, reason = opened(use, "auto")
     assert chosen == expected
     assert "facerec packs quantize" in reason
@@ -90,17 +90,18 @@ def test_auto_leaves_int8_to_processors_that_multiply_it(
     use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert ranges.ranges
-    processor(monkeypatch, tmp_path, "avx2 fma")
+    given_processor(monkeypatch, tmp_path, "sse2")
     chosen, reason = opened(use, "auto")
     assert chosen == "f32"
     assert "no instructions for products of int8" in reason
 
 
+@pytest.mark.parametrize("flags", ["ssse3 avx2", "ssse3 avx2 avx512_vnni"])
 def test_auto_tries_both_and_takes_the_faster(
-    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str
 ) -> None:
     assert ranges.ranges
-    processor(monkeypatch, tmp_path, "avx2 avx512_vnni")
+    given_processor(monkeypatch, tmp_path, flags)
     chosen, reason = opened(use, "auto")
     after, before = (float(words.split()[-2]) for words in reason.split(","))
     # Times are told to two places.
@@ -111,7 +112,7 @@ def test_auto_leaves_an_int8_form_that_answers_otherwise(
     use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert ranges.ranges
-    processor(monkeypatch, tmp_path, "avx512_vnni")
+    given_processor(monkeypatch, tmp_path, "avx512_vnni")
     # More than any two forms agree.
     monkeypatch.setattr(precision, "_LEAST_AGREEMENT", 1.1)
     chosen, reason = opened(use, "auto")
@@ -131,14 +132,32 @@ def test_damaged_ranges_are_an_error_of_the_pack(use: NetworkUse, ranges: Activa
 def test_where_the_system_tells_nothing_no_instruction_is_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "missing")
     assert processor_instructions() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("ssse3 avx2 avx512_vnni", Int8Products.IN_32_BITS),
+        ("ssse3 avx2 avx_vnni", Int8Products.IN_32_BITS),
+        ("asimd asimddp", Int8Products.IN_32_BITS),
+        ("ssse3 avx2", Int8Products.IN_16_BITS),
+        ("ssse3 avx512f avx512bw", Int8Products.IN_16_BITS),
+        ("asimd", Int8Products.UNKNOWN),
+    ],
+)
+def test_how_a_processor_sums_products_of_int8(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: Int8Products
+) -> None:
+    given_processor(monkeypatch, tmp_path, flags)
+    assert int8_products() is expected
 
 
 def test_instructions_are_read_as_arm_tells_them_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told = tmp_path / "cpuinfo"
     told.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\n")
-    monkeypatch.setattr(precision, "_CPUINFO", told)
+    monkeypatch.setattr(processor, "_CPUINFO", told)
     assert {"asimddp", "i8mm"} <= processor_instructions()
 
 

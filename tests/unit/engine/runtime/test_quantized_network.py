@@ -10,11 +10,10 @@ import onnx
 import openvino
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from small_networks import mean_network, residual_network
 
 from facerec.engine.runtime.pixel_input import PixelInput
-from facerec.engine.runtime.precision import processor_instructions
 from facerec.engine.runtime.quantized_network import Range, quantize_network, quantized_tensors
 from facerec.engine.runtime.range_measurement import RecordingSession
 from facerec.engine.runtime.session import open_session
@@ -99,9 +98,51 @@ def test_each_output_channel_of_the_weights_has_a_scale_of_its_own(ranges: dict[
         np.testing.assert_array_less(np.abs(back - weights[name]).max(), 0.51 * scale.max())
 
 
-@pytest.mark.skipif(
-    "avx512_vnni" not in processor_instructions(), reason="the processor has no products of int8 known here"
-)
+def test_where_products_are_added_in_16_bits_no_two_neighbours_are_too_much(ranges: dict[str, Range]) -> None:
+    made = quantize_network(onnx.load_model_from_string(residual_network()), ranges, short_sums=True)
+    parameters = {weight.name: numpy_helper.to_array(weight) for weight in made.graph.initializer}
+    largest = []
+    for name in ("w1", "w2", "w4"):
+        steps = parameters[f"{name}/steps"].astype(int)
+        assert np.abs(steps).max() <= 127
+        channels = np.pad(steps.reshape(*steps.shape[:2], -1), ((0, 0), (0, steps.shape[1] % 2), (0, 0)))
+        pairs = channels.reshape(len(steps), -1, 2, channels.shape[2])
+        for one_sign in (pairs.clip(min=0), -pairs.clip(max=0)):
+            sums = one_sign.sum(axis=2)
+            assert 255 * sums.max() < 2**15
+            largest.append(sums.max())
+    # Otherwise steps would be given away.
+    assert max(largest) >= 127
+
+
+@needs_int8_products
+@pytest.mark.parametrize("inputs", [3, 16, 17])
+@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_no_sum_of_products_overflows(runtime: str, sign: int, side: int, inputs: int) -> None:
+    """The worst case: all weights the greatest there are, of one sign, and the brightest picture."""
+    weights = numpy_helper.from_array(np.full((16, inputs, side, side), sign, np.float32), "weights")
+    node = helper.make_node("Conv", ["image", "weights"], ["sums"], kernel_shape=[side, side])
+    shapes = ((1, inputs, 8, 8), (1, 16, 9 - side, 9 - side))
+    image, sums = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in zip(("image", "sums"), shapes, strict=True)
+    )
+    graph = helper.make_graph([node], "sums", [image], [sums], [weights])
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = open_session(
+        network.SerializeToString(),
+        runtime=runtime,
+        threads=1,
+        precision="int8",
+        ranges={"image": (0.0, 1.0)},
+    )
+    (found,) = session.run(np.ones(shapes[0], np.float32))
+    np.testing.assert_allclose(found, np.full(shapes[1], sign * inputs * side * side), rtol=0.01)
+
+
+@needs_int8_products
 def test_openvino_really_computes_in_int8(ranges: dict[str, Range]) -> None:
     made = quantize_network(onnx.load_model_from_string(residual_network()), ranges)
     core = openvino.Core()
