@@ -14,11 +14,12 @@ import boto3
 from commands import environment
 from serving import FACEREC
 
-from facerec.bootstrap import open_queue, open_service
+from facerec.bootstrap import open_service
 from facerec.config import Settings
 from facerec.domain import S3Image
 from facerec.engine.fake import FakeEngine, draw
 from facerec.errors import JobQueueUnavailable
+from facerec.jobs.base import JobQueue
 from facerec.services.image_jobs import index_image_job
 
 BUCKET = "worker-photos"
@@ -87,13 +88,12 @@ def enqueue(settings: Settings, count: int) -> None:
         service.jobs.put([index_image_job("guests", S3Image(BUCKET, key_of(n), None)) for n in range(count)])
 
 
-def open_jobs(settings: Settings) -> int:
+def open_jobs(queue: JobQueue) -> int:
     """Jobs that wait or are at work; -1 where the queue does not tell."""
-    with open_queue(settings) as queue:
-        try:
-            return sum(each.waiting + each.leased for each in queue.counts().values())
-        except JobQueueUnavailable:
-            return -1
+    try:
+        return sum(each.waiting + each.leased for each in queue.counts().values())
+    except JobQueueUnavailable:
+        return -1
 
 
 def faces_by_image(settings: Settings) -> Counter[str | None]:

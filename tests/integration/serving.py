@@ -142,10 +142,14 @@ def serving(
             server.kill()
 
 
-def wait_until(condition: object, *, seconds: float = 60) -> None:
-    """Ask `condition()` until it is true; fails after a time that no healthy run needs."""
+def wait_until(condition: object, *, seconds: float = 60, pause: float = 0.02) -> None:
+    """Ask `condition()` until it is true; fails after a time that no healthy run needs.
+
+    pause: seconds between two questions; where the answer is long in coming, and asking is no small thing,
+    more of them leave the processor to those who are waited for.
+    """
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
+        time.sleep(pause)

@@ -108,14 +108,15 @@ def test_the_images_of_actors_that_die_are_done_again_and_the_rest_waits(
     enqueue(cluster.settings, IMAGES)
     killed, most = 0, 0
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while open_jobs(cluster.settings) != 0:
-        assert time.monotonic() < deadline, cluster.log.read_text()[-3000:]
-        if not killed and open_jobs(cluster.settings) < IMAGES:
-            for actor in cluster.actors:
-                os.kill(actor, signal.SIGKILL)
-                killed += 1
-        most = max(most, attempts(cluster.settings))
-        time.sleep(0.02)
+    with open_queue(cluster.settings) as queue:
+        while (left := open_jobs(queue)) != 0:
+            assert time.monotonic() < deadline, cluster.log.read_text()[-3000:]
+            if not killed and left < IMAGES:
+                for actor in cluster.actors:
+                    os.kill(actor, signal.SIGKILL)
+                    killed += 1
+            most = max(most, attempts(cluster.settings))
+            time.sleep(0.02)
     cluster.process.send_signal(signal.SIGTERM)
     assert cluster.process.wait(60) == 0, cluster.log.read_text()[-3000:]
     assert killed

@@ -63,8 +63,11 @@ def test_workers_that_are_killed_lose_no_image_and_index_none_twice(
     enqueue(settings, IMAGES)
     chance, killed = random.Random(5), 0
     seen: dict[int, float] = {}
-    with workers(tmp_path / "data", place, "--processes", "2") as process:
-        while open_jobs(settings) != 0:
+    with (
+        open_queue(settings) as queue,
+        workers(tmp_path / "data", place, "--processes", "2") as process,
+    ):
+        while open_jobs(queue) != 0:
             time.sleep(0.4)
             now = time.monotonic()
             grown = [
@@ -122,4 +125,5 @@ def test_a_spot_notice_ends_the_worker_gracefully(tmp_path: Path) -> None:
             assert process.wait(60) == 0
         server.shutdown()
     assert "about to be taken away" in (tmp_path / "worker.log").read_text()
-    assert open_jobs(settings) == 0
+    with open_queue(settings) as queue:
+        assert open_jobs(queue) == 0

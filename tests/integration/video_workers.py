@@ -49,7 +49,9 @@ def check_a_search_whose_workers_are_killed(service: Running, workers: Callable[
     client = service.client()
     job_id = _killed_in_the_midst(service, workers)
     wait_until(
-        lambda: client.get_face_search(JobId=job_id)["JobStatus"] != "IN_PROGRESS", seconds=PATIENCE_SECONDS
+        lambda: client.get_face_search(JobId=job_id)["JobStatus"] != "IN_PROGRESS",
+        seconds=PATIENCE_SECONDS,
+        pause=0.25,
     )
     answer = client.get_face_search(JobId=job_id, MaxResults=1000)
     assert answer["JobStatus"] == "SUCCEEDED", answer.get("StatusMessage")
@@ -67,6 +69,7 @@ def check_a_detection(service: Running) -> None:
     wait_until(
         lambda: client.get_face_detection(JobId=job_id)["JobStatus"] != "IN_PROGRESS",
         seconds=PATIENCE_SECONDS,
+        pause=0.25,
     )
     answer = client.get_face_detection(JobId=job_id, MaxResults=1000)
     assert (answer["JobStatus"], answer["JobTag"]) == ("SUCCEEDED", "short")
