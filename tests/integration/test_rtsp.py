@@ -18,8 +18,8 @@ from rtsp_server import missing, rtsp_server
 
 pytestmark = pytest.mark.slow
 
-SINGER_FRAME = 30
-"""A frame in which the singer is seen, close."""
+SINGER_FRAME = 90
+"""A frame in which the singer looks into the camera."""
 
 
 @pytest.fixture(scope="module", autouse=True)
