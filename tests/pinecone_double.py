@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
+import orjson
 
 Record = dict[str, Any]
 
@@ -44,7 +45,7 @@ class Namespace:
 
     def matrix(self) -> tuple[list[str], Any]:
         if self._matrix is None:
-            values = np.array([record["values"] for record in self.records.values()], dtype=np.float32)
+            values = np.array([record["values"] for record in self.records.values()])
             lengths = np.linalg.norm(values, axis=1, keepdims=True) if len(values) else 1
             self._matrix = list(self.records), values / lengths
         return self._matrix
@@ -166,7 +167,7 @@ def _handler(double: PineconeDouble) -> type[BaseHTTPRequestHandler]:
                             method,
                             address.path,
                             parse_qs(address.query),
-                            body and json.loads(body),
+                            body and orjson.loads(body),
                             headers,
                         ),
                     )
@@ -213,7 +214,8 @@ def respond(
         headers["x-pinecone-max-indexed-lsn"] = str(space.indexed)
         return _query(space, body)
     if action == "vectors/fetch":
-        found = {name: space.records[name] for name in query["ids"] if name in space.records}
+        known = [space.records[name] for name in query["ids"] if name in space.records]
+        found = {record["id"]: {**record, "values": record["values"].tolist()} for record in known}
         return {"vectors": found, "namespace": ""}
     if action == "vectors/list":
         return _list(space, query)
@@ -248,7 +250,8 @@ def _describe(double: PineconeDouble, name: str) -> object:
 
 def _change(action: str, body: Any) -> Callable[[dict[str, Record]], None]:
     def upsert(records: dict[str, Record]) -> None:
-        records.update({record["id"]: record for record in body["vectors"]})
+        for record in body["vectors"]:
+            records[record["id"]] = {**record, "values": np.array(record["values"], dtype=np.float32)}
 
     def update(records: dict[str, Record]) -> None:
         if body["id"] in records:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,27 @@ def fill(data: Path, vectors: Vectors, engine: FakeEngine) -> list[str]:
     return ids
 
 
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A data folder with a face for each vector; nobody opens it, whoever wants to takes a copy."""
+
+    folder: Path
+    vectors: Vectors
+    ids: list[str]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Stored]:
+    """The faces of a dimension, stored once for all tests."""
+
+    @cache
+    def of(dimension: int) -> Stored:
+        folder, vectors = tmp_path_factory.mktemp("many"), vectors_of(dimension)
+        return Stored(folder, vectors, fill(folder, vectors, engine_of(dimension)))
+
+    return of
+
+
 @contextmanager
 def started(
     data: Path, engine: FakeEngine, face_id: str, snapshots: SnapshotPolicy
@@ -88,10 +111,11 @@ def started(
 @pytest.mark.slow
 @pytest.mark.parametrize(("dimension", "snapshots"), [(128, "auto"), (512, "auto"), (512, "always")])
 def test_a_start_is_quick_answers_are_right_and_faces_are_small(
-    tmp_path: Path, dimension: int, snapshots: SnapshotPolicy
+    tmp_path: Path, stored: Callable[[int], Stored], dimension: int, snapshots: SnapshotPolicy
 ) -> None:
-    data, engine, vectors = tmp_path / "data", engine_of(dimension), vectors_of(dimension)
-    ids = fill(data, vectors, engine)
+    data, engine, many = tmp_path / "data", engine_of(dimension), stored(dimension)
+    shutil.copytree(many.folder, data)
+    vectors, ids = many.vectors, many.ids
     starts = []
     for _ in range(2):  # without and with a snapshot, where there is one
         with started(data, engine, ids[0], snapshots) as (service, seconds):
@@ -116,9 +140,11 @@ def test_a_start_is_quick_answers_are_right_and_faces_are_small(
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_a_server_over_many_faces_answers_soon_after_its_start(tmp_path: Path) -> None:
-    data, engine, vectors = tmp_path / "data", engine_of(128), vectors_of(128)
-    ids = fill(data, vectors, engine)
+def test_a_server_over_many_faces_answers_soon_after_its_start(
+    tmp_path: Path, stored: Callable[[int], Stored]
+) -> None:
+    data, ids = tmp_path / "data", stored(128).ids
+    shutil.copytree(stored(128).folder, data)
     starts = []
     for _ in range(2):
         begin = time.monotonic()
