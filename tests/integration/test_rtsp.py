@@ -58,6 +58,8 @@ def test_a_camera_that_comes_back_is_watched_again(data: Path, clip: Path, scrfd
     def told() -> int:
         return len(err.read_text().splitlines())
 
+    # Tests that run in the background ignore the signal, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with rtsp_server(clip) as port:
         arguments = ["watch", f"rtsp://127.0.0.1:{port}/film", "--collection", "stars", "--matches-only"]
         with out.open("wb") as events, err.open("wb") as notes:

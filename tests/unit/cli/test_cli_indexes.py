@@ -80,7 +80,7 @@ def test_a_difference_is_shown_and_the_exit_code_tells(double: PineconeDouble | 
     run("reindex")
     for space in double.spaces.values():
         space.records.pop("3", None)
-        space.records["99"] = {"id": "99", "values": [1.0] * 128}
+        space.records["99"] = {"id": "99", "values": np.ones(128, np.float32)}
     (found,) = json.loads(run("verify", "album", "--json", code=1))
     assert found["Differences"] == [
         "face row 3: missing from the index",
