@@ -20,27 +20,30 @@ from facerec.cli.output import TRACEBACK, one_line_errors
 
 COMMANDS = {
     "serve": ("serve:serve", "Answer AWS clients over HTTP until told to stop."),
-    "worker": ("jobs_worker:worker", "Do jobs: albums, imports, videos, S3 events."),
+    "worker": ("jobs_worker:worker", "Do jobs (albums, imports, videos, S3 events) until told to stop."),
     "demo": ("demo:demo", "See it work: who is in which photo of a folder."),
-    "check": ("check:check", "Check the installation, and show how fast the engine is here."),
+    "check": ("check:check", "Check the installation."),
     "detect": ("detect:detect", "Find the faces of a picture."),
-    "compare": ("detect:compare", "Compare the largest face of a picture with those of another."),
+    "compare": ("detect:compare", "Compare the largest face of one picture with every face of another."),
     "index": ("index:index", "Index every picture of a folder."),
-    "search": ("search:search", "Find the faces of a collection that look like a picture's."),
+    "search": (
+        "search:search",
+        "Find the faces of a collection that look like the largest face of a picture.",
+    ),
     "import-images": ("image_imports:import_images", "Import the images that a manifest names."),
     "video": ("videos:video", "Find out who is in a video, and when."),
-    "watch": ("watch:watch", "Watch a live stream, and tell whose faces are seen."),
+    "watch": ("watch:watch", "Watch a live stream, and tell whose faces are to be seen."),
     "index-status": ("indexes:index_status", "Show what the vector store holds of each collection."),
     "reindex": ("indexes:reindex", "Build the index anew from the database."),
     "verify": ("indexes:verify", "Compare the index with the database, vector by vector."),
-    "eval": ("evaluate:evaluate", "Measure recognition on pairs of pictures."),
+    "eval": ("evaluate:evaluate", "Measure recognition."),
     "export": ("moving:export_collections", "Write collections to a portable file."),
     "import": ("moving:import_collections", "Take in collections from a file."),
     "backup": ("backup:backup", "Back up the database as it is at one moment."),
     "restore": ("backup:restore", "Put a backup back into the data folder."),
     "migrate-model": ("migrate:migrate_model", "Embed a collection's faces anew with another model."),
     "expire": ("retention:expire", "Remove the faces that are past their time now."),
-    "forget": ("retention:forget", "Delete a person everywhere, and look for what was deleted."),
+    "forget": ("retention:forget", "Delete a person everywhere, look for what was deleted."),
     "clean": ("retention:clean", "Remove what is stale or belongs to nothing."),
     "collections": ("collections:collections_app", "Create, list and delete collections of faces."),
     "faces": ("faces:faces_app", "List, search and delete the faces of a collection."),
@@ -60,7 +63,7 @@ COMMANDS = {
     "bench": ("bench:bench_app", "Measure the speed on this machine."),
 }
 """Commands and groups of commands, in the order of the help: each with its module, its name there, and what
-the list of all says of it."""
+the list of all says of it: the beginning of its help."""
 
 
 class Commands(TyperGroup):

@@ -109,7 +109,7 @@ def _coarser_avx2(add: Callable[[Function, str, str, str], str], declaration: st
         return f.value(f"add <8 x i32> {total}, {sums}")
 
     declaration += f"\ndeclare <16 x i16> {name}(<32 x i8>, <32 x i8>)"
-    return Dot(8, 128, add, 4, declaration, 31, 2, add_words)
+    return Dot(8, 128, add, 4, declaration, largest_probe=31, tile_words=2, add_words=add_words)
 
 
 def _plain() -> Dot:

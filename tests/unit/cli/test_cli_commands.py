@@ -314,11 +314,17 @@ def test_every_command_says_what_it_does(facerec: Run, command: str) -> None:
     assert shown.out.startswith(f"Usage: facerec {command} ")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_how_its_help_begins(facerec: Run, name: str) -> None:
+    shown = " ".join(facerec(name, "--help").out.split())
+    assert COMMANDS[name][1].rstrip(".") in shown
+
+
 def test_the_list_of_commands_has_a_line_for_each(facerec: Run) -> None:
     shown = facerec("--help")
     assert shown.code == 0
-    listed = [line.split(maxsplit=1) for line in shown.out.partition("Commands:\n")[2].splitlines()]
-    assert listed == [[name, says] for name, (_, says) in COMMANDS.items()]
+    listed = " ".join(shown.out.partition("Commands:\n")[2].split())
+    assert listed == " ".join(f"{name} {says}" for name, (_, says) in COMMANDS.items())
 
 
 def test_a_command_loads_no_more_than_it_needs() -> None:
