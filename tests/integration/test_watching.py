@@ -92,9 +92,11 @@ def test_before_its_end_it_answers_and_is_not_ready_until_told_again(tmp_path: P
     with serving(tmp_path / "data", settings=settings) as server:
         wait_for_workers(server, int(number))
         assert status(server, "/health/ready") == 200
+        assert not closes_after_an_answer(server)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: status(server, "/health/ready") == 503)
         assert status(server, "/health/live") == 200
+        assert closes_after_an_answer(server)
         client = server.client()
         client.list_collections()
         client.close()
@@ -156,6 +158,14 @@ def test_an_end_under_load_answers_or_tells_to_try_again(tmp_path: Path, number:
         server.stop()
     assert outcomes["late"] >= 1
     assert set(outcomes) <= {"early", "late", "again", *REPEATED}, outcomes
+
+
+def closes_after_an_answer(server: Server) -> bool:
+    """Whether a client is told to ask on another connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health/live")
+        return connection.getresponse().getheader("Connection") == "close"
 
 
 def status(server: Server, path: str) -> int:

@@ -38,7 +38,10 @@ FAREWELL_SECONDS = 1.0
 """How long an idle client may take to close a connection with TLS when the service ends."""
 
 LAST_REQUEST_SECONDS = 0.1
-"""How long a worker that has been told to stop waits for the first request of a connection just begun."""
+"""How long who has been told to stop waits for one more request of each connection, after whose answer the
+connection closes: a client that asks without pause goes to another one, and loses none."""
+
+_CLOSE = (b"connection", b"close")
 
 
 class JoinedWrites:
@@ -180,8 +183,8 @@ def run(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish the ones at work, within `SHUTDOWN_SECONDS`.
 
-    draining: told at the signal; drain_seconds: how long new requests are taken after it. A second signal
-    ends that. tls: answer by HTTPS.
+    draining: told at the signal; drain_seconds: how long new requests are taken after it, at least
+    `LAST_REQUEST_SECONDS`. A second signal ends that. tls: answer by HTTPS.
     """
     _Server(_configuration(app, max_connections, tls), draining, drain_seconds).run(sockets=[listening])
 
@@ -209,14 +212,15 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, draining: Draining, drain_seconds: float) -> None:
         super().__init__(config)
         self._draining = draining
-        self._drain_seconds = drain_seconds
+        self._drain_seconds = max(drain_seconds, LAST_REQUEST_SECONDS)
         self._told: tuple[int, FrameType | None] | None = None
         self._until = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, after the time for load balancers to look away."""
         self._draining.begin()
-        if self._told is None and self._drain_seconds:
+        _close_after_answers(self)
+        if self._told is None:
             self._told = sig, frame
             self._until = time.monotonic() + self._drain_seconds
         else:
@@ -253,8 +257,8 @@ class _Worker(uvicorn.Server):
         self._link.serve(
             self._pack,
             take=lambda connection: in_loop(self._take, connection),
-            stop=lambda: in_loop(loop.call_later, LAST_REQUEST_SECONDS, self._stop),
-            drain=self._draining.begin,
+            stop=lambda: in_loop(self._stop),
+            drain=lambda: in_loop(self._drain),
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -290,9 +294,21 @@ class _Worker(uvicorn.Server):
         protocol.on_close = self._link.closed
         return protocol
 
-    def _stop(self) -> None:
+    def _drain(self) -> None:
         self._draining.begin()
-        self.should_exit = True
+        _close_after_answers(self)
+
+    def _stop(self) -> None:
+        self._drain()
+        asyncio.get_running_loop().call_later(LAST_REQUEST_SECONDS, setattr, self, "should_exit", True)
+
+
+def _close_after_answers(server: uvicorn.Server) -> None:
+    """From now on each answer tells that its connection closes after it."""
+    if _CLOSE not in server.config.encoded_headers:
+        # Of these uvicorn makes the headers of all answers anew, once a second.
+        server.config.encoded_headers.append(_CLOSE)
+        server.server_state.default_headers = [*server.server_state.default_headers, _CLOSE]
 
 
 def _configuration(app: ASGIApp, max_connections: int, tls: ssl.SSLContext | None) -> uvicorn.Config:

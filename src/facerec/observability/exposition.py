@@ -51,10 +51,20 @@ class Together(Collector):
         if self._folder is None:
             yield from REGISTRY.collect()
         else:
-            yield from MultiProcessCollector(None, str(self._folder)).collect()  # type: ignore[no-untyped-call]
+            # A process that begins to count makes its file empty first, and an empty one can not be read.
+            counts = [str(path) for path in self._folder.glob("*.db") if _size(path)]
+            yield from MultiProcessCollector.merge(counts)  # type: ignore[no-untyped-call]
         yield from Processes(self._folder).collect()
         for other in self._others:
             yield from other.collect()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class Processes(Collector):
