@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import math
 import os
 import sys
@@ -39,6 +40,7 @@ from facerec.errors import ConfigurationError, PackError
 
 _INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
 _importing = threading.Lock()
+_log = logging.getLogger(__name__)
 
 F32 = "f32"
 BF16 = "bf16"
@@ -143,7 +145,8 @@ class _OpenVinoSession:
 
     Where height and width may vary, as a detector's do, a network compiled for any size spends a fifth of its
     time on plans for the next size (SCRFD-500M at 384 and 160 pixels in turn: 8.9 ms, compiled for each size
-    6.5 ms). So the first sizes that come often are compiled for themselves, in a quarter of a second each.
+    6.5 ms). So the first sizes that come often are compiled for themselves, in a quarter of a second each, by
+    a thread for which no run waits.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class _OpenVinoSession:
         self._built: dict[tuple[int, ...], bytes] = {}
         self._times_seen: Counter[tuple[int, ...]] = Counter()
         self._counting = threading.Lock()
+        self._building = threading.Lock()  # one network at a time: it takes all of a processor
 
     def run(self, *inputs: NDArray[np.generic]) -> list[Floats]:
         """Run once; the outputs are copies, for the runtime's own memory is used again by the next run.
@@ -209,9 +213,7 @@ class _OpenVinoSession:
         if special is not None or self._model is None:
             return special or seat.of_any_shape
         if self._is_due(shape):
-            fixed = self._model.clone()
-            fixed.reshape(list(shape))
-            self._built[shape] = self._compile(fixed).export_model().getvalue()
+            threading.Thread(target=self._build, args=(self._model, shape), name="compiling").start()
         built = self._built.get(shape)
         if not built:
             return seat.of_any_shape
@@ -219,7 +221,7 @@ class _OpenVinoSession:
         return seat.of_shape[shape]
 
     def _is_due(self, shape: tuple[int, ...]) -> bool:
-        """Count an input of this shape; whether the network is to be compiled for it now, by the caller."""
+        """Count an input of this shape; whether the network is to be compiled for it now."""
         with self._counting:
             if shape in self._built or len(self._built) >= self._most_shapes:
                 return False
@@ -232,6 +234,16 @@ class _OpenVinoSession:
                 return False
             self._built[shape] = b""  # being compiled
             return True
+
+    def _build(self, model: Any, shape: tuple[int, ...]) -> None:
+        """Compile the network for a shape. Where it can not be, it goes on to run as for any shape."""
+        try:
+            with self._building:
+                fixed = model.clone()
+                fixed.reshape(list(shape))
+                self._built[shape] = self._compile(fixed).export_model().getvalue()
+        except RuntimeError as error:
+            _log.warning("%s is not compiled for inputs of the shape %s: %s", self._name, shape, error)
 
     def _compile(self, model: Any) -> Any:
         return self._core.compile_model(model, "CPU", self._options)

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -92,11 +93,63 @@ def test_sizes_that_come_often_answer_as_the_first_time(runtime: str) -> None:
     session = open_session(frozen_network(), runtime=runtime, threads=1, input_shape=(None, 3, None, None))
     images = [picture(1, 8 + 4 * index, 40 - 4 * index) for index in range(10)]
     for _ in range(20):
+        wait_for_compiling()
         for image in images:
             pixels, means = session.run(image)
             doubled = image.repeat(2, axis=2).repeat(2, axis=3).reshape(1, -1)
             np.testing.assert_allclose(pixels, doubled, rtol=1e-6)
             np.testing.assert_allclose(means, image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_no_run_waits_while_the_network_is_compiled_for_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_session(mean_network((1, 3, "H", "W"), 2.0), runtime="openvino", threads=1)
+    compiled, sizes = session._compile, []  # type: ignore[attr-defined]
+    begun, may_end = threading.Event(), threading.Event()
+
+    def compile_slowly(model: object) -> object:
+        sizes.append(threading.current_thread())
+        begun.set()
+        may_end.wait(60)
+        return compiled(model)
+
+    monkeypatch.setattr(session, "_compile", compile_slowly)
+    image = picture(1, 24, 32)
+    answers = []
+    while not begun.wait(0.01):
+        answers.append(session.run(image)[0])
+    answers += [session.run(image)[0] for _ in range(5)]
+    may_end.set()
+    wait_for_compiling()
+    answers += [session.run(image)[0] for _ in range(5)]
+    assert len(sizes) == 1
+    assert sizes[0] is not threading.current_thread()
+    for answer in answers:
+        np.testing.assert_allclose(answer, 2 * image.mean(axis=(2, 3)), rtol=1e-5)
+
+
+def test_a_size_that_a_network_can_not_be_compiled_for_runs_as_before(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = open_session(mean_network((1, 3, "H", "W"), 2.0), runtime="openvino", threads=1)
+
+    def refuse(model: object) -> object:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(session, "_compile", refuse)
+    image = picture(1, 24, 32)
+    for _ in range(20):
+        np.testing.assert_allclose(session.run(image)[0], 2 * image.mean(axis=(2, 3)), rtol=1e-5)
+        wait_for_compiling()
+    assert [record.message for record in caplog.records] == [
+        "the network is not compiled for inputs of the shape (1, 3, 24, 32): no memory"
+    ]
+
+
+def wait_for_compiling() -> None:
+    """Until the threads that compile networks for sizes have ended."""
+    for thread in threading.enumerate():
+        if thread.name == "compiling":
+            thread.join()
 
 
 def test_many_threads_at_many_sizes_get_their_own_answers(runtime: str) -> None:
