@@ -3,10 +3,12 @@
 Exporters freeze sizes in three places: the declared shape of the input, the batch of 1 in constant `Reshape`
 targets, and the absolute sizes of `Resize`. All three are rewritten here, once, in the ONNX graph, so that
 every runtime gets the same network. Weights are not touched, so results at the old size do not change.
+Shapes are inferred without the weights' content: to hand 170 MB of them over takes seconds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +17,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from facerec.errors import PackError
+
+_MOST_SIZES = 1024
+"""Numbers in a weight up to which it may be one that tells a shape, such as the target of a `Reshape`."""
 
 InputShape = tuple[int | None, ...]
 """Shape of a network's first input; None where it may vary from run to run."""
@@ -49,9 +54,13 @@ def reshape_input(model: onnx.ModelProto, shape: InputShape) -> onnx.ModelProto:
     for output in changed.graph.output:
         _declare(output, (None,) * len(_dimensions(output)))
     try:
-        return shape_inference.infer_shapes(changed, strict_mode=True)
+        inferred = shape_inference.infer_shapes(_without_weights(changed), strict_mode=True).graph
     except shape_inference.InferenceError as error:
         raise PackError(f"the network can not take inputs of the shape {shape}: {error}") from error
+    del changed.graph.output[:]
+    changed.graph.output.extend(inferred.output)
+    changed.graph.value_info.extend(inferred.value_info)
+    return changed
 
 
 def first_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
@@ -82,10 +91,25 @@ def _declare(value: onnx.ValueInfoProto, shape: InputShape) -> None:
 def _known_shapes(model: onnx.ModelProto) -> dict[str, InputShape]:
     """Shape of every value of the graph as it was exported."""
     try:
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+        graph = shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
     except shape_inference.InferenceError as error:
         raise PackError(f"the network contradicts itself: {error}") from error
     return {value.name: _dimensions(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with weights that have a shape and no content, but for those that may tell shapes."""
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    bare.functions.extend(model.functions)
+    graph = model.graph
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(bare.graph, field).extend(getattr(graph, field))
+    for weight in graph.initializer:
+        if math.prod(weight.dims) > _MOST_SIZES:
+            bare.graph.initializer.add(name=weight.name, dims=weight.dims, data_type=weight.data_type)
+        else:
+            bare.graph.initializer.append(weight)
+    return bare
 
 
 def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
