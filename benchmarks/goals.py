@@ -137,7 +137,11 @@ def _latencies(results: Results) -> Iterator[Row]:
 
 
 def _large_gallery(results: Results) -> Iterator[Row]:
-    for name, how in (("service_search_1m", ""), ("service_search_1m_workers", ", two processes")):
+    for name, how in (
+        ("service_search_1m", ""),
+        ("service_search_1m_workers", ", two processes"),
+        ("service_search_1m_default", ", two processes, the default pack"),
+    ):
         run = results.load(name, 50)
         work = f"SearchFacesByImage, 1 M faces, 50 clients{how}"
         if not run:

@@ -132,7 +132,8 @@ def _search(inputs: Inputs) -> Iterator[Measurement]:
 
 
 def _service(inputs: Inputs) -> Iterator[Measurement]:
-    bench = ("facerec", "bench", "service", "--json", "--pack", str(inputs.small))
+    any_pack = ("facerec", "bench", "service", "--json", "--pack")
+    bench = (*any_pack, str(inputs.small))
     seconds = ("--seconds", "0.5" if inputs.quick else "8")
     few, gallery = ("1,4,16", "1000000")
     if inputs.quick:
@@ -147,12 +148,15 @@ def _service(inputs: Inputs) -> Iterator[Measurement]:
     ):
         words = (*bench, "--operation", operation, "--images", pictures, "--clients", clients, *seconds)
         yield Measurement(f"service_{name}", "service", title, words)
-    words = (*bench, "--operation", "SearchFacesByImage", "--images", images, "--gallery", gallery, *seconds)
+    search = ("--operation", "SearchFacesByImage", "--images", images, "--gallery", gallery)
+    among = (*search, *seconds, "--clients", "1,16,50")
     title = "SearchFacesByImage, a million faces"
-    yield Measurement("service_search_1m", "service", title, (*words, "--clients", "1,16,50"))
+    yield Measurement("service_search_1m", "service", title, (*bench, *among))
     two = {"FACEREC_WORKERS": "2"}
     title = "SearchFacesByImage, a million faces, two processes"
-    yield Measurement("service_search_1m_workers", "service", title, (*words, "--clients", "1,16,50"), two)
+    yield Measurement("service_search_1m_workers", "service", title, (*bench, *among), two)
+    title = "SearchFacesByImage, a million faces, two processes, the default pack"
+    yield Measurement("service_search_1m_default", "service", title, (*any_pack, "dlib", *among), two)
 
 
 def _accuracy(inputs: Inputs) -> Iterator[Measurement]:
@@ -205,14 +209,24 @@ def _liveness(inputs: Inputs, pack: Path) -> Iterator[Measurement]:
 def _jobs(inputs: Inputs) -> Iterator[Measurement]:
     script = "benchmarks/jobs/album_by_workers.py"
     # 10 000 images take minutes: the queue of every installation is measured so, the others with fewer.
-    for name, queue, count, more, title in (
-        ("jobs_embedded", "embedded", "10000", (), "the queue in the database"),
-        ("jobs_sqs", "sqs", "2000", (), "SQS"),
-        ("jobs_ray", "ray", "2000", ("--processes", "2"), "Ray, two actors"),
-        ("jobs_ray_one", "ray", "1000", ("--processes", "1"), "Ray, one actor of the same size"),
+    for name, pack, queue, count, more, title in (
+        ("jobs_embedded", inputs.small, "embedded", "10000", (), "the queue in the database"),
+        ("jobs_large", inputs.large, "embedded", "10000", (), "the queue in the database, large networks"),
+        ("jobs_sqs", inputs.small, "sqs", "2000", (), "SQS"),
+        ("jobs_ray", inputs.small, "ray", "2000", ("--processes", "2"), "Ray, two actors"),
+        (
+            "jobs_ray_one",
+            inputs.small,
+            "ray",
+            "1000",
+            ("--processes", "1"),
+            "Ray, one actor of the same size",
+        ),
     ):
+        if pack is None:
+            continue
         sizes = ("--count", "60", "--alone", "60") if inputs.quick else ("--count", count, "--alone", "1000")
-        words = ("python", script, str(inputs.small), str(inputs.images), "--queue", queue, *sizes, *more)
+        words = ("python", script, str(pack), str(inputs.images), "--queue", queue, *sizes, *more)
         # An actor, or a process, has one processor: two of them are twice one.
         own = {"FACEREC_THREADS": "1"} if name == "jobs_ray_one" else {}
         yield Measurement(name, "jobs", title, words, own)
