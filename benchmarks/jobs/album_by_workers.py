@@ -35,7 +35,7 @@ from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
 from facerec.engine.base import Engine
 from facerec.engine.packs.loading import open_engine
-from facerec.metastore.albums import ImageState
+from facerec.metastore.items import ItemState
 from facerec.services.external_ids import readable_id
 
 BUCKET = "album"
@@ -196,7 +196,7 @@ def follow(
     while True:
         progress = service.albums.service.progress(prefix)
         now = time.perf_counter()
-        finished = progress.counts[ImageState.DONE] + progress.counts[ImageState.FAILED]
+        finished = progress.counts[ItemState.DONE] + progress.counts[ItemState.FAILED]
         # Never backwards, and never more than there are.
         wrong += finished < done or sum(progress.counts.values()) > count
         done = finished
@@ -237,7 +237,7 @@ def outcome(service: Service, album: str, names: dict[str, str]) -> dict[str, in
     for external_id, name in names.items():
         of_file.setdefault(name, set()).add(by_image[external_id])
     return {
-        "failed": progress.counts[ImageState.FAILED],
+        "failed": progress.counts[ItemState.FAILED],
         "faces": faces.total(),
         "doubles": faces.total() - len(faces),
         "unequal_files": sum(len(counts) > 1 for counts in of_file.values()),

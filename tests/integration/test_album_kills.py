@@ -17,7 +17,8 @@ from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
 from facerec.domain import S3Image
 from facerec.engine.fake import FakeEngine, draw
-from facerec.metastore.albums import ImageState, NewImage
+from facerec.metastore.albums import NewImage
+from facerec.metastore.items import ItemState
 from facerec.services.albums.service import AlbumState, Progress
 from facerec.services.albums.sources import new_image
 
@@ -88,7 +89,7 @@ def test_an_album_of_killed_workers_goes_forwards_and_is_complete_without_double
             before = now
             time.sleep(0.01)
         end = albums.progress(ALBUM)
-        assert end.counts[ImageState.DONE] == bucket.count
+        assert end.counts[ItemState.DONE] == bucket.count
         assert end.faces == bucket.count // len(FACES) * sum(FACES)
         found = service.faces.list(ALBUM, limit=1000).page.items
         by_image = Counter(face.external_image_id for face in found)
@@ -101,13 +102,13 @@ def test_an_album_of_killed_workers_goes_forwards_and_is_complete_without_double
 
 
 def finished(progress: Progress) -> int:
-    return progress.counts[ImageState.DONE] + progress.counts[ImageState.FAILED]
+    return progress.counts[ItemState.DONE] + progress.counts[ItemState.FAILED]
 
 
 def check_forwards(before: Progress, now: Progress, images: int) -> None:
     """No image is finished and then not, none has failed, and there are as many as were added."""
     assert sum(now.counts.values()) == images
-    assert now.counts[ImageState.FAILED] == 0
+    assert now.counts[ItemState.FAILED] == 0
     assert finished(now) >= finished(before)
     assert now.faces >= before.faces
 

@@ -9,7 +9,8 @@ import typer
 
 from facerec.bootstrap import Service, open_worker
 from facerec.cli.output import following, note, print_json, print_table, say
-from facerec.metastore.albums import AlbumImage, ImageState
+from facerec.metastore.albums import AlbumImage
+from facerec.metastore.items import ItemState
 from facerec.services.albums.service import AlbumState, Progress
 from facerec.workers.loop import WorkerThread
 
@@ -37,7 +38,7 @@ def follow(service: Service, album_id: str) -> None:
         while True:
             progress = service.albums.service.progress(album_id)
             total = sum(progress.counts.values())
-            show(total - progress.counts[ImageState.WAITING], total)
+            show(total - progress.counts[ItemState.WAITING], total)
             if progress.state is not AlbumState.WORKING:
                 return
             time.sleep(LOOK_SECONDS)
@@ -46,7 +47,7 @@ def follow(service: Service, album_id: str) -> None:
 def print_progress(service: Service, album_id: str, *, as_json: bool) -> None:
     """Print how far an album is, with the first of its images that have failed. Raises AlbumNotFound."""
     progress = service.albums.service.progress(album_id)
-    failed = service.albums.service.images(album_id, state=ImageState.FAILED, limit=FAILURES_SHOWN).items
+    failed = service.albums.service.images(album_id, state=ItemState.FAILED, limit=FAILURES_SHOWN).items
     described = _described(progress)
     if as_json:
         print_json({**described, "Failures": [_failure(image) for image in failed]})
@@ -58,7 +59,7 @@ def print_progress(service: Service, album_id: str, *, as_json: bool) -> None:
         say(f"s3://{listing.bucket}/{listing.prefix} {listing.state.name}, {listing.found} images{why}")
     for image in failed:
         note(f"{image.source}: {image.reason}")
-    unnamed = progress.counts[ImageState.FAILED] - len(failed)
+    unnamed = progress.counts[ItemState.FAILED] - len(failed)
     if unnamed > 0:
         note(f"{unnamed} more have failed.")
 
@@ -76,7 +77,7 @@ def end(service: Service, album_id: str, *, wait: bool, as_json: bool) -> None:
     if wait:
         progress = service.albums.service.progress(album_id)
         states = {listing.state for listing in progress.listings}
-        if progress.counts[ImageState.FAILED] or ImageState.FAILED in states:
+        if progress.counts[ItemState.FAILED] or ItemState.FAILED in states:
             raise typer.Exit(1)
 
 

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from facerec.metastore.albums import LONGEST_REASON, Album, AlbumKey, ImageState
+from facerec.metastore.albums import Album, AlbumKey
+from facerec.metastore.items import LONGEST_REASON, Items, ItemState
 from facerec.metastore.tables import album_listings, albums
+
+LISTINGS = Items(album_listings, album_listings.c.album_key)
+"""The listings of albums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,7 @@ class Listing:
     prefix: str
     after: str
     """The last key that was read; empty before the first."""
-    state: ImageState
+    state: ItemState
     objects: int
     """Objects read."""
     found: int
@@ -31,7 +35,7 @@ class Listing:
 def add(connection: sa.Connection, album: Album, bucket: str, prefix: str) -> Listing:
     """Add a prefix to be listed, or find it where it is being listed. The caller has locked the album."""
     for each in of_album(connection, album.key):
-        if (each.bucket, each.prefix, each.state) == (bucket, prefix, ImageState.WAITING):
+        if (each.bucket, each.prefix, each.state) == (bucket, prefix, ItemState.WAITING):
             return each
     number = connection.execute(
         albums.update()
@@ -46,7 +50,7 @@ def add(connection: sa.Connection, album: Album, bucket: str, prefix: str) -> Li
             bucket=bucket,
             prefix=prefix,
             after="",
-            state=ImageState.WAITING,
+            state=ItemState.WAITING,
             queued=False,
         )
     )
@@ -63,7 +67,7 @@ def of_album(connection: sa.Connection, key: AlbumKey) -> list[Listing]:
             bucket=row.bucket,
             prefix=row.prefix,
             after=row.after,
-            state=ImageState(row.state),
+            state=ItemState(row.state),
             objects=row.objects,
             found=row.found,
             reason=row.reason,
@@ -72,27 +76,10 @@ def of_album(connection: sa.Connection, key: AlbumKey) -> list[Listing]:
     ]
 
 
-def unqueued(connection: sa.Connection, key: AlbumKey) -> list[int]:
-    """Numbers of the listings that wait and for which no job was queued."""
-    query = sa.select(album_listings.c.number).where(
-        album_listings.c.album_key == key, sa.not_(album_listings.c.queued)
-    )
-    return list(connection.scalars(query))
-
-
-def mark_queued(connection: sa.Connection, key: AlbumKey, number: int) -> None:
-    """Note that a job was queued for a listing."""
-    connection.execute(
-        album_listings.update()
-        .where(album_listings.c.album_key == key, album_listings.c.number == number)
-        .values(queued=True)
-    )
-
-
 def advance(
     connection: sa.Connection,
     listing: Listing,
-    state: ImageState,
+    state: ItemState,
     *,
     after: str,
     objects: int = 0,
@@ -107,7 +94,7 @@ def advance(
             album_listings.c.album_key == listing.album,
             album_listings.c.number == listing.number,
             album_listings.c.after == listing.after,
-            album_listings.c.state == ImageState.WAITING,
+            album_listings.c.state == ItemState.WAITING,
         )
         .values(
             after=after,

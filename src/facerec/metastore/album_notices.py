@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from facerec.metastore.albums import AlbumKey, ImageState
+from facerec.metastore.albums import AlbumKey
+from facerec.metastore.items import ItemState
 from facerec.metastore.tables import album_images, album_listings, albums
 
 _AWAITED = sa.and_(albums.c.awaited != albums.c.told, albums.c.album_id.is_not(None))
@@ -19,7 +20,7 @@ def await_end(connection: sa.Connection, key: AlbumKey) -> None:
 def due(connection: sa.Connection, now: float, limit: int = 20) -> list[AlbumKey]:
     """The albums whose end is to be told by now: nothing of them waits."""
     waits = [
-        sa.exists().where(table.c.album_key == albums.c.key, table.c.state == ImageState.WAITING)
+        sa.exists().where(table.c.album_key == albums.c.key, table.c.state == ItemState.WAITING)
         for table in (album_images, album_listings)
     ]
     query = sa.select(albums.c.key).where(_AWAITED, albums.c.notice_at <= now, *(~each for each in waits))

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from facerec.db.prepared import Prepared
 from facerec.domain import BoundingBox, CollectionKey, RowKey
-from facerec.metastore.albums import Album, AlbumKey, ImageState
+from facerec.metastore.albums import Album, AlbumKey
 from facerec.metastore.expiry import IS_PRESENT, Present
+from facerec.metastore.items import ItemState
 from facerec.metastore.tables import (
     album_images,
     album_people,
@@ -36,7 +37,7 @@ _BOX = struct.Struct("<4f")
 # Asked after every image, so built once.
 _WAITING = Prepared(
     sa.select(album_images.c.number)
-    .where(album_images.c.album_key == sa.bindparam("album"), album_images.c.state == int(ImageState.WAITING))
+    .where(album_images.c.album_key == sa.bindparam("album"), album_images.c.state == int(ItemState.WAITING))
     .limit(1)
 )
 
@@ -366,7 +367,7 @@ def is_at_rest(connection: sa.Connection, key: AlbumKey) -> bool:
 def behind(connection: sa.Connection) -> list[AlbumKey]:
     """Albums at rest, the collections of which have changed since their faces were given people."""
     waiting = sa.exists().where(
-        album_images.c.album_key == albums.c.key, album_images.c.state == ImageState.WAITING
+        album_images.c.album_key == albums.c.key, album_images.c.state == ItemState.WAITING
     )
     query = (
         sa.select(albums.c.key)

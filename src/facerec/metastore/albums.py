@@ -10,7 +10,6 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, NewType
 
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from facerec.db.prepared import Prepared
 from facerec.domain import Collection
 from facerec.errors import AlbumNotFound, AlreadyExists
+from facerec.metastore.items import LONGEST_REASON, Items, ItemState
 from facerec.metastore.tables import album_images, album_listings, albums
 
 AlbumKey = NewType("AlbumKey", int)
@@ -27,7 +27,8 @@ AlbumKey = NewType("AlbumKey", int)
 MOST_AT_ONCE = 500
 """Values of one statement, well below what SQLite takes."""
 
-LONGEST_REASON = 255
+IMAGES = Items(album_images, album_images.c.album_key)
+"""The images of albums."""
 
 # Statements of every image are built once: SQLAlchemy takes longer to build one than to run it.
 _ALBUM = (
@@ -85,15 +86,6 @@ _FINISH = Prepared(
 )
 
 
-class ImageState(IntEnum):
-    """How far an image, or a listing of images, has come."""
-
-    WAITING = 0
-    DONE = 1
-    FAILED = 2
-    CANCELLED = 3
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Album:
     """A set of photographs. Its faces are in the collection of the same name, an import's in any other."""
@@ -146,7 +138,7 @@ class AlbumImage:
     """s3://bucket/key, http(s)://host/path, or upload:NAME."""
     version: str | None
     external_id: str
-    state: ImageState
+    state: ItemState
     attempts: int
     """How often it was tried; kept when it is done or has failed."""
     reason: str | None
@@ -157,14 +149,6 @@ class AlbumImage:
     """UUID of its bytes, as its faces have it; None before it was looked at."""
     finished_at: float | None
     """Seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """Images that were finished since some moment, and when the first of them was (None: there are none)."""
-
-    images: int
-    first_at: float | None
 
 
 def insert(
@@ -274,7 +258,7 @@ def add(connection: sa.Connection, album: Album, new: Sequence[NewImage]) -> int
             "source": image.source,
             "version": image.version,
             "external_id": image.external_id,
-            "state": ImageState.WAITING,
+            "state": ItemState.WAITING,
             "queued": False,
         }
         for number, image in enumerate(wanted.values(), _take_numbers(connection, album, len(wanted)))
@@ -296,7 +280,7 @@ def add_entries(connection: sa.Connection, album: Album, entries: Sequence[NewEn
             "source": "" if entry.image is None else entry.image.source,
             "version": None if entry.image is None else entry.image.version,
             "external_id": "" if entry.image is None else entry.image.external_id,
-            "state": ImageState.FAILED if entry.image is None else ImageState.WAITING,
+            "state": ItemState.FAILED if entry.image is None else ItemState.WAITING,
             "queued": entry.image is None,
             "reason": None if entry.reason is None else entry.reason[:LONGEST_REASON],
         }
@@ -330,7 +314,7 @@ def image(connection: sa.Connection, key: AlbumKey, number: int) -> AlbumImage |
 
 
 def images_after(
-    connection: sa.Connection, album: Album, after: int, limit: int, *, state: ImageState | None = None
+    connection: sa.Connection, album: Album, after: int, limit: int, *, state: ItemState | None = None
 ) -> list[AlbumImage]:
     """Up to `limit` images with a number greater than `after`, in its order; with `state`, those in it."""
     query = sa.select(*_IMAGE).where(album_images.c.album_key == album.key, album_images.c.number > after)
@@ -359,7 +343,7 @@ def finish(
     connection: sa.Connection,
     key: AlbumKey,
     number: int,
-    state: ImageState,
+    state: ItemState,
     *,
     attempts: int,
     finished_at: float,
@@ -372,12 +356,12 @@ def finish(
     One that was cancelled while it was at work is done all the same, for its faces are stored; it does not
     fail.
     """
-    cancelled_too = state is ImageState.DONE
+    cancelled_too = state is ItemState.DONE
     values = {
         "album": key,
         "wanted": number,
-        "from_state": int(ImageState.WAITING),
-        "or_from": int(ImageState.CANCELLED if cancelled_too else ImageState.WAITING),
+        "from_state": int(ItemState.WAITING),
+        "or_from": int(ItemState.CANCELLED if cancelled_too else ItemState.WAITING),
         "state": int(state),
         "attempts": attempts,
         "reason": None if reason is None else reason[:LONGEST_REASON],
@@ -393,16 +377,16 @@ def cancel(connection: sa.Connection, album: Album) -> int:
     for table in (album_listings, album_images):
         changed = connection.execute(
             table.update()
-            .where(table.c.album_key == album.key, table.c.state == ImageState.WAITING)
-            .values(state=ImageState.CANCELLED, queued=True)
+            .where(table.c.album_key == album.key, table.c.state == ItemState.WAITING)
+            .values(state=ItemState.CANCELLED, queued=True)
         )
     return changed.rowcount
 
 
-def wait_again(connection: sa.Connection, album: Album, states: Sequence[ImageState]) -> int:
+def wait_again(connection: sa.Connection, album: Album, states: Sequence[ItemState]) -> int:
     """Let images and listings of these states wait again, to be queued anew; how many images that were."""
     for table in (album_listings, album_images):
-        values: dict[str, Any] = {"state": ImageState.WAITING, "queued": False, "reason": None}
+        values: dict[str, Any] = {"state": ItemState.WAITING, "queued": False, "reason": None}
         if table is album_images:
             values |= {"attempts": 0, "finished_at": None}
         wanted = [table.c.album_key == album.key, table.c.state.in_(states)]
@@ -412,27 +396,6 @@ def wait_again(connection: sa.Connection, album: Album, states: Sequence[ImageSt
             )  # an entry of a manifest that names no image never will
         changed = connection.execute(table.update().where(*wanted).values(**values))
     return changed.rowcount
-
-
-def counts(connection: sa.Connection, key: AlbumKey) -> dict[ImageState, int]:
-    """How many images are in each state."""
-    rows = connection.execute(
-        sa.select(album_images.c.state, sa.func.count())
-        .where(album_images.c.album_key == key)
-        .group_by(album_images.c.state)
-    )
-    found = {ImageState(state): number for state, number in rows}
-    return {state: found.get(state, 0) for state in ImageState}
-
-
-def finished_since(connection: sa.Connection, key: AlbumKey, moment: float) -> Finished:
-    """What was finished after a moment (seconds since the epoch)."""
-    number, first = connection.execute(
-        sa.select(sa.func.count(), sa.func.min(album_images.c.finished_at)).where(
-            album_images.c.album_key == key, album_images.c.finished_at > moment
-        )
-    ).one()
-    return Finished(number, first)
 
 
 def _take_numbers(connection: sa.Connection, album: Album, count: int) -> int:
@@ -471,7 +434,7 @@ def _image(row: Sequence[Any]) -> AlbumImage:
         source=source,
         version=version,
         external_id=external_id,
-        state=ImageState(state),
+        state=ItemState(state),
         attempts=attempts,
         reason=reason,
         faces=faces,

@@ -13,12 +13,15 @@ from typing import Any, NewType
 import sqlalchemy as sa
 
 from facerec.errors import NotFound
-from facerec.metastore.albums import LONGEST_REASON, Finished, ImageState
+from facerec.metastore.items import LONGEST_REASON, Items, ItemState
 from facerec.metastore.tables import person_import_entries as entries
 from facerec.metastore.tables import person_imports as imports
 
 PersonImportKey = NewType("PersonImportKey", int)
 """Database key of an import. Never reused."""
+
+ENTRIES = Items(entries, entries.c.import_key)
+"""The entries of imports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class PersonEntry:
     images: tuple[str, ...]
     """Where the pictures lie; () once the person is enrolled."""
     metadata: str | None
-    state: ImageState
+    state: ItemState
     reason: str | None
     """Why it has failed."""
     pictures: int
@@ -129,7 +132,7 @@ def add(connection: sa.Connection, target: PersonImport, new: Sequence[NewPerson
             "person_id": entry.person_id,
             "images": json.dumps(entry.images),
             "metadata": entry.metadata,
-            "state": ImageState.WAITING if entry.person_id else ImageState.FAILED,
+            "state": ItemState.WAITING if entry.person_id else ItemState.FAILED,
             "queued": not entry.person_id,
             "reason": None if entry.reason is None else entry.reason[:LONGEST_REASON],
         }
@@ -164,7 +167,7 @@ def entries_after(
 def finish(
     connection: sa.Connection,
     found: PersonEntry,
-    state: ImageState,
+    state: ItemState,
     *,
     finished_at: float,
     reason: str | None = None,
@@ -180,9 +183,9 @@ def finish(
         "refused": json.dumps([[one.image, one.code, one.message] for one in refused]),
         "finished_at": finished_at,
     }
-    if state is ImageState.DONE:
+    if state is ItemState.DONE:
         values |= {"images": "[]", "metadata": None}
-    from_states = [ImageState.WAITING, *([ImageState.CANCELLED] if state is ImageState.DONE else [])]
+    from_states = [ItemState.WAITING, *([ItemState.CANCELLED] if state is ItemState.DONE else [])]
     connection.execute(
         entries.update()
         .where(
@@ -198,58 +201,18 @@ def cancel(connection: sa.Connection, key: PersonImportKey) -> int:
     """Let what waits wait no more; how many entries that were."""
     return connection.execute(
         entries.update()
-        .where(entries.c.import_key == key, entries.c.state == ImageState.WAITING)
-        .values(state=ImageState.CANCELLED, queued=True)
+        .where(entries.c.import_key == key, entries.c.state == ItemState.WAITING)
+        .values(state=ItemState.CANCELLED, queued=True)
     ).rowcount
 
 
-def wait_again(connection: sa.Connection, key: PersonImportKey, states: Sequence[ImageState]) -> int:
+def wait_again(connection: sa.Connection, key: PersonImportKey, states: Sequence[ItemState]) -> int:
     """Let entries of these states wait again, to be queued anew; how many that were."""
     return connection.execute(
         entries.update()
         .where(entries.c.import_key == key, entries.c.state.in_(states), entries.c.person_id != "")
-        .values(state=ImageState.WAITING, queued=False, reason=None, refused="[]", finished_at=None)
+        .values(state=ItemState.WAITING, queued=False, reason=None, refused="[]", finished_at=None)
     ).rowcount
-
-
-def counts(connection: sa.Connection, key: PersonImportKey) -> dict[ImageState, int]:
-    """How many entries are in each state."""
-    rows = connection.execute(
-        sa.select(entries.c.state, sa.func.count())
-        .where(entries.c.import_key == key)
-        .group_by(entries.c.state)
-    )
-    found = {ImageState(state): number for state, number in rows}
-    return {state: found.get(state, 0) for state in ImageState}
-
-
-def finished_since(connection: sa.Connection, key: PersonImportKey, moment: float) -> Finished:
-    """What was finished after a moment (seconds since the epoch)."""
-    number, first = connection.execute(
-        sa.select(sa.func.count(), sa.func.min(entries.c.finished_at)).where(
-            entries.c.import_key == key, entries.c.finished_at > moment
-        )
-    ).one()
-    return Finished(number, first)
-
-
-def unqueued(connection: sa.Connection, key: PersonImportKey, limit: int) -> list[int]:
-    """Numbers of up to `limit` entries that wait and for which no job was queued."""
-    query = sa.select(entries.c.number).where(entries.c.import_key == key, sa.not_(entries.c.queued))
-    return list(connection.scalars(query.order_by(entries.c.number).limit(limit)))
-
-
-def mark_queued(connection: sa.Connection, key: PersonImportKey, numbers: Sequence[int]) -> None:
-    """Note that jobs were queued for these entries."""
-    connection.execute(
-        entries.update().where(entries.c.import_key == key, entries.c.number.in_(numbers)).values(queued=True)
-    )
-
-
-def with_unqueued(connection: sa.Connection) -> list[PersonImportKey]:
-    """Imports that have entries for which no job was queued."""
-    query = sa.select(entries.c.import_key).where(sa.not_(entries.c.queued)).distinct()
-    return [PersonImportKey(key) for key in sorted(connection.scalars(query))]
 
 
 def _import(row: sa.Row[Any]) -> PersonImport:
@@ -270,7 +233,7 @@ def _entry(row: sa.Row[Any]) -> PersonEntry:
         person_id=row.person_id,
         images=tuple(json.loads(row.images)),
         metadata=row.metadata,
-        state=ImageState(row.state),
+        state=ItemState(row.state),
         reason=row.reason,
         pictures=row.pictures,
         refused=tuple(RefusedPicture(*one) for one in json.loads(row.refused)),

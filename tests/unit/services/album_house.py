@@ -17,7 +17,8 @@ from facerec.engine.fake import draw
 from facerec.errors import FacerecError, InvalidS3Object
 from facerec.images.base import ObjectPage
 from facerec.jobs.base import Job, JobCounts, JobQueue, NewJob, Payload
-from facerec.metastore.albums import ImageState, NewImage
+from facerec.metastore.albums import NewImage
+from facerec.metastore.items import ItemState
 from facerec.services.albums.indexing import AlbumIndexing
 from facerec.services.albums.people import AlbumPeople
 from facerec.services.albums.placing import PEOPLE_JOB, PeoplePlacing
@@ -124,7 +125,7 @@ class AlbumHouse:
                     except FacerecError:
                         assert attempt < 10
 
-    def states(self, album_id: str) -> dict[str, ImageState]:
+    def states(self, album_id: str) -> dict[str, ItemState]:
         """The state of each image by its source."""
         return {each.source: each.state for each in self.albums.images(album_id).items}
 

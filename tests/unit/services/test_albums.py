@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,9 +22,9 @@ from facerec.errors import (
     S3Unavailable,
 )
 from facerec.jobs.base import Priority
-from facerec.metastore import album_backlog, album_listings
+from facerec.metastore import album_listings
 from facerec.metastore import albums as album_rows
-from facerec.metastore.albums import ImageState
+from facerec.metastore.items import ItemState
 from facerec.services.albums import indexing
 from facerec.services.albums.service import IMAGE_JOB, LISTING_JOB, AlbumState
 from facerec.services.albums.sources import new_image, parse_source
@@ -40,7 +39,7 @@ def albums(tmp_path: Path, database_url: str | None) -> Iterator[AlbumHouse]:
 def counts(albums: AlbumHouse, album_id: str = "wedding") -> tuple[int, int, int, int]:
     """Waiting, done, failed, cancelled."""
     found = albums.albums.progress(album_id).counts
-    return tuple(found[state] for state in ImageState)  # type: ignore[return-value]
+    return tuple(found[state] for state in ItemState)  # type: ignore[return-value]
 
 
 def test_an_album_is_indexed_and_a_client_finds_its_faces(albums: AlbumHouse) -> None:
@@ -73,7 +72,7 @@ def test_each_job_done_twice_changes_nothing(albums: AlbumHouse) -> None:
     assert counts(albums) == (0, 5, 0, 0)
     assert albums.house.collections.describe("wedding").face_count == 5
     (listing,) = albums.albums.progress("wedding").listings
-    assert (listing.state, listing.objects, listing.found) == (ImageState.DONE, 5, 5)
+    assert (listing.state, listing.objects, listing.found) == (ItemState.DONE, 5, 5)
 
 
 def test_the_same_image_added_again_is_one(albums: AlbumHouse) -> None:
@@ -144,12 +143,12 @@ def test_faces_that_were_stored_before_the_first_attempt_are_not_stored_again(al
     [
         (album_rows, "add"),
         (album_listings, "advance"),
-        (album_backlog, "unqueued"),
-        (album_backlog, "mark_queued"),
+        (album_rows.IMAGES, "unqueued"),
+        (album_rows.IMAGES, "mark_queued"),
     ],
 )
 def test_a_worker_that_dies_while_it_lists_leaves_nothing_out(
-    albums: AlbumHouse, rows: ModuleType, step: str, page_size: int, monkeypatch: pytest.MonkeyPatch
+    albums: AlbumHouse, rows: object, step: str, page_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     albums.albums.create("wedding")
     for number in range(3):
@@ -165,7 +164,7 @@ def test_a_worker_that_dies_while_it_lists_leaves_nothing_out(
     albums.drain()
     assert counts(albums) == (0, 3, 0, 0)
     (listing,) = albums.albums.progress("wedding").listings
-    assert (listing.state, listing.objects, listing.found) == (ImageState.DONE, 3, 3)
+    assert (listing.state, listing.objects, listing.found) == (ItemState.DONE, 3, 3)
 
 
 def die(*_arguments: Any, **_options: Any) -> Any:
@@ -201,7 +200,7 @@ def test_images_that_cannot_be_had_or_read_fail_with_the_reason_and_block_no_oth
     albums.add("wedding", "w/text.jpg", "w/missing.jpg", "w/away.jpg", "w/poison.jpg", "w/good.jpg")
     albums.drain()
     assert counts(albums) == (0, 1, 4, 0)
-    failed = albums.albums.images("wedding", state=ImageState.FAILED).items
+    failed = albums.albums.images("wedding", state=ItemState.FAILED).items
     assert [each.attempts for each in failed] == [1, 1, indexing.ATTEMPTS, 1]
     assert failed[3].reason == "It cannot be decoded."
     assert all(each.reason for each in failed)
@@ -219,7 +218,7 @@ def test_an_image_that_kills_its_workers_fails_in_the_end(albums: AlbumHouse) ->
     albums.add("wedding", "w/1.jpg")
     albums.do(leased(IMAGE_JOB, albums.queue.jobs[0].payload, attempt=indexing.ATTEMPTS + 1))
     (image,) = albums.albums.images("wedding").items
-    assert (image.state, image.attempts) == (ImageState.FAILED, indexing.ATTEMPTS)
+    assert (image.state, image.attempts) == (ItemState.FAILED, indexing.ATTEMPTS)
     assert image.reason is not None
     assert "given up" in image.reason
 
@@ -245,7 +244,7 @@ def test_a_cancelled_album_stops_and_goes_on_when_it_is_retried(albums: AlbumHou
     assert counts(albums) == (0, 1, 0, 2)
     progress = albums.albums.progress("wedding")
     assert progress.state is AlbumState.CANCELLED
-    assert progress.listings[0].state is ImageState.CANCELLED
+    assert progress.listings[0].state is ItemState.CANCELLED
     assert albums.albums.retry("wedding") == 2
     albums.drain()
     assert counts(albums) == (0, 4, 0, 0)
@@ -313,8 +312,8 @@ def test_a_prefix_that_cannot_be_listed_fails_with_the_reason(albums: AlbumHouse
     albums.albums.add_prefix("wedding", BUCKET, "nothing/")
     albums.drain()
     refused, empty = albums.albums.progress("wedding").listings
-    assert (refused.state, refused.reason) == (ImageState.FAILED, "There is no such bucket.")
-    assert (empty.state, empty.found) == (ImageState.DONE, 0)
+    assert (refused.state, refused.reason) == (ItemState.FAILED, "There is no such bucket.")
+    assert (empty.state, empty.found) == (ItemState.DONE, 0)
 
 
 def test_a_prefix_gives_images_alone(albums: AlbumHouse) -> None:

@@ -10,7 +10,8 @@ from album_house import BUCKET, AlbumHouse, open_albums
 
 from facerec.domain import S3Image
 from facerec.errors import AlbumNotFound, Cancelled, IdempotencyMismatch, InvalidParameter, NotFound
-from facerec.metastore.albums import ImageState, NewEntry
+from facerec.metastore.albums import NewEntry
+from facerec.metastore.items import ItemState
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.manifests import ManifestKind, read_manifest
 from facerec.services.albums.service import AlbumState
@@ -83,8 +84,8 @@ def test_lines_that_name_no_image_are_not_tried_again(albums: AlbumHouse, import
     assert albums.albums.retry(made.album_id) == 1
     albums.drain()
     assert [line.image.state for line in imports.report(made.album_id)] == [
-        ImageState.FAILED,
-        ImageState.DONE,
+        ItemState.FAILED,
+        ItemState.DONE,
     ]
 
 
@@ -120,7 +121,7 @@ def test_a_manifest_in_s3_is_read_by_a_job_that_may_come_twice(
     assert imports.create_from("people", place, template=template, client_token="t") == made
     albums.drain(times=2)
     states = [line.image.state for line in imports.report(made.album_id)]
-    assert states == [ImageState.DONE, ImageState.FAILED]
+    assert states == [ItemState.DONE, ItemState.FAILED]
     assert albums.albums.progress(made.album_id).state is AlbumState.DONE
     assert albums.house.collections.describe("people").face_count == 1
 
@@ -134,6 +135,6 @@ def test_a_manifest_in_s3_that_cannot_be_read_fails_with_the_reason(
     made = imports.create_from("people", S3Image(BUCKET, "list.csv"))
     albums.drain()
     (listing,) = albums.albums.progress(made.album_id).listings
-    assert (listing.state, bool(listing.reason)) == (ImageState.FAILED, True)
+    assert (listing.state, bool(listing.reason)) == (ItemState.FAILED, True)
     with pytest.raises(InvalidParameter):
         imports.create_from("people", S3Image(BUCKET, "faces.json"))

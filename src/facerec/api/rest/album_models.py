@@ -14,7 +14,8 @@ from facerec.domain import S3Image, UrlImage
 from facerec.errors import FacerecError, InvalidParameter
 from facerec.jobs.base import Priority
 from facerec.metastore.album_listings import Listing
-from facerec.metastore.albums import Album, AlbumImage, ImageState, NewImage
+from facerec.metastore.albums import Album, AlbumImage, NewImage
+from facerec.metastore.items import ItemState
 from facerec.services.albums.searching import DEFAULT_PHOTOS, MOST_ALBUMS, MOST_PHOTOS, FoundPhoto
 from facerec.services.albums.service import MOST_AT_ONCE, AlbumState, Progress
 from facerec.services.albums.sources import new_image, parse_source, s3_image
@@ -32,14 +33,14 @@ class State(StrEnum):
     CANCELLED = "CANCELLED"
 
     @classmethod
-    def of(cls, state: ImageState) -> State:
+    def of(cls, state: ItemState) -> State:
         """The wire form."""
         return cls(state.name)
 
     @property
-    def meant(self) -> ImageState:
+    def meant(self) -> ItemState:
         """The state it stands for."""
-        return ImageState[self.name]
+        return ItemState[self.name]
 
 
 class Order(StrEnum):

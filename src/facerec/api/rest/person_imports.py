@@ -19,7 +19,7 @@ from facerec.api.rest.imports import REPORT, unarmed
 from facerec.api.rest.person_models import PersonModel
 from facerec.domain import Review, S3Image
 from facerec.errors import InvalidParameter
-from facerec.metastore.albums import ImageState
+from facerec.metastore.items import ItemState
 from facerec.metastore.person_imports import PersonEntry
 from facerec.services.albums.service import AlbumState
 from facerec.services.albums.sources import parse_source
@@ -55,10 +55,10 @@ class PersonImportModel(BaseModel):
             manifest=found.manifest,
             created_at=datetime.fromtimestamp(found.created_at, UTC),
             state=progress.state,
-            waiting=progress.counts[ImageState.WAITING],
-            done=progress.counts[ImageState.DONE],
-            failed=progress.counts[ImageState.FAILED],
-            cancelled=progress.counts[ImageState.CANCELLED],
+            waiting=progress.counts[ItemState.WAITING],
+            done=progress.counts[ItemState.DONE],
+            failed=progress.counts[ItemState.FAILED],
+            cancelled=progress.counts[ItemState.CANCELLED],
             persons_per_second=round(progress.rate, 2),
             seconds_left=None if left is None else round(left, 1),
         )

@@ -18,7 +18,8 @@ from facerec.domain import Page, S3Image
 from facerec.errors import Cancelled
 from facerec.jobs.base import Priority
 from facerec.metastore import album_listings, albums, collections, faces
-from facerec.metastore.albums import Album, AlbumImage, ImageState, NewEntry
+from facerec.metastore.albums import Album, AlbumImage, NewEntry
+from facerec.metastore.items import ItemState
 from facerec.services.albums.manifests import check_template, kind_of
 from facerec.services.albums.service import DEFAULT_PAGE, LARGEST_PAGE, AlbumService
 from facerec.services.idempotency import RepeatableRequest
@@ -133,7 +134,7 @@ class ImportService:
         while some := tuple(itertools.islice(left, AT_ONCE)):
             with self._database.write() as connection:
                 target = albums.find(connection, import_id, lock=True)
-                if albums.counts(connection, target.key)[ImageState.CANCELLED]:
+                if albums.IMAGES.counts(connection, target.key)[ItemState.CANCELLED]:
                     raise Cancelled
                 albums.add_entries(connection, target, some)
             self._albums.dispatch(target.key, Priority.BACKLOG)

@@ -27,7 +27,8 @@ from facerec.images.base import ObjectStore
 from facerec.jobs.base import Job, Priority
 from facerec.metastore import album_listings, albums
 from facerec.metastore.album_listings import Listing
-from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState
+from facerec.metastore.albums import Album, AlbumImage, AlbumKey
+from facerec.metastore.items import ItemState
 from facerec.observability import RequestContext, current_request
 from facerec.services.albums.importing import ImportService
 from facerec.services.albums.manifests import kind_of, read_manifest
@@ -95,7 +96,7 @@ class AlbumIndexing:
         with self._database.read() as connection:
             album = albums.look_up(connection, key)
             image = albums.image(connection, key, number)
-        if album is None or image is None or image.state is not ImageState.WAITING:
+        if album is None or image is None or image.state is not ItemState.WAITING:
             return
         if job.attempt > ATTEMPTS:
             self._fail(image, job, f"It was given up after {ATTEMPTS} attempts: none of them ended.")
@@ -116,7 +117,7 @@ class AlbumIndexing:
             found = [each for each in album_listings.of_album(connection, key) if each.number == number]
         if album is None or not found:
             return
-        if found[0].state is ImageState.WAITING:
+        if found[0].state is ItemState.WAITING:
             try:
                 if album.manifest is None:
                     self._read_page(found[0])
@@ -125,7 +126,7 @@ class AlbumIndexing:
             except FacerecError as error:
                 if passes(error) and job.attempt < ATTEMPTS:
                     raise
-                self._advance(found[0], ImageState.FAILED, reason=error.message)
+                self._advance(found[0], ItemState.FAILED, reason=error.message)
         # In every case: one who read the page before may have died before this.
         self._albums.dispatch(key, Priority.BACKLOG)
 
@@ -160,7 +161,7 @@ class AlbumIndexing:
                 connection,
                 image.album,
                 image.number,
-                ImageState.DONE,
+                ItemState.DONE,
                 attempts=job.attempt,
                 finished_at=self._clock(),
                 faces=len(result.indexed),
@@ -183,7 +184,7 @@ class AlbumIndexing:
                 connection,
                 image.album,
                 image.number,
-                ImageState.FAILED,
+                ItemState.FAILED,
                 attempts=min(job.attempt, ATTEMPTS),
                 finished_at=now,
                 reason=reason,
@@ -198,7 +199,7 @@ class AlbumIndexing:
             if album is None or not album_listings.advance(
                 connection,
                 listing,
-                ImageState.DONE if page.last is None else ImageState.WAITING,
+                ItemState.DONE if page.last is None else ItemState.WAITING,
                 after=listing.after if page.last is None else page.last,
                 objects=len(page.keys),
                 found=len(images),
@@ -214,9 +215,9 @@ class AlbumIndexing:
             entries = read_manifest(file, kind_of(place.name), template=album.template)
             last = self._imports.read(album.album_id, entries)
         with self._database.write() as connection:
-            album_listings.advance(connection, listing, ImageState.DONE, after="", objects=last, found=last)
+            album_listings.advance(connection, listing, ItemState.DONE, after="", objects=last, found=last)
 
-    def _advance(self, listing: Listing, state: ImageState, *, reason: str) -> None:
+    def _advance(self, listing: Listing, state: ItemState, *, reason: str) -> None:
         with self._database.write() as connection:
             album_listings.advance(connection, listing, state, after=listing.after, reason=reason)
 

@@ -16,12 +16,14 @@ from facerec.db import Connection, Database
 from facerec.domain import Page
 from facerec.errors import InvalidParameter, QuotaExceeded
 from facerec.jobs.base import ALL_KINDS, JobQueue, NewJob, Priority
-from facerec.metastore import album_backlog, album_listings, album_notices, album_people, albums, collections
+from facerec.metastore import album_listings, album_notices, album_people, albums, collections
 from facerec.metastore.album_listings import Listing
-from facerec.metastore.albums import Album, AlbumImage, AlbumKey, ImageState, NewImage
+from facerec.metastore.albums import Album, AlbumImage, AlbumKey, NewImage
+from facerec.metastore.items import ItemState
 from facerec.services.albums.sources import check_bucket
 from facerec.services.askers import asker
 from facerec.services.collections import remove_deleted
+from facerec.services.dispatching import queue_jobs
 from facerec.services.engines import Engines
 from facerec.services.external_ids import EXTERNAL_ID
 from facerec.services.idempotency import RepeatableRequest
@@ -31,9 +33,6 @@ from facerec.vectors.base import VectorStore
 
 IMAGE_JOB = "album-image"
 LISTING_JOB = "album-listing"
-
-DISPATCHED_AT_ONCE = 1000
-"""Jobs that are queued in one call."""
 
 MOST_FRESH = 1000
 """Images of one call that go before the backlog; larger ones are backlog themselves."""
@@ -67,7 +66,7 @@ class Progress:
 
     album: Album
     state: AlbumState
-    counts: dict[ImageState, int]
+    counts: dict[ItemState, int]
     faces: int
     """Faces in its collection."""
     rate: float
@@ -156,7 +155,7 @@ class AlbumService:
         self,
         album_id: str,
         *,
-        state: ImageState | None = None,
+        state: ItemState | None = None,
         limit: int | None = None,
         token: str | None = None,
     ) -> Page[AlbumImage]:
@@ -178,13 +177,13 @@ class AlbumService:
         now = self._lifetimes.clock()
         with self._database.read() as connection:
             album = albums.find(connection, album_id)
-            counts = albums.counts(connection, album.key)
+            counts = albums.IMAGES.counts(connection, album.key)
             listings = tuple(album_listings.of_album(connection, album.key))
-            lately = albums.finished_since(connection, album.key, now - RATE_SECONDS)
+            lately = albums.IMAGES.finished_since(connection, album.key, now - RATE_SECONDS)
             named = collections.look_up(connection, album.collection)
-        waiting = counts[ImageState.WAITING]
-        rate = 0.0 if lately.first_at is None else lately.images / max(now - lately.first_at, 1.0)
-        listing = any(each.state is ImageState.WAITING for each in listings)
+        waiting = counts[ItemState.WAITING]
+        rate = lately.rate(now)
+        listing = any(each.state is ItemState.WAITING for each in listings)
         return Progress(
             album=album,
             state=state_of(counts, listings),
@@ -245,9 +244,9 @@ class AlbumService:
         Images that wait are queued anew where the queue has lost them. Raises AlbumNotFound,
         JobQueueUnavailable.
         """
-        states = [ImageState.FAILED, ImageState.CANCELLED]
+        states = [ItemState.FAILED, ItemState.CANCELLED]
         if self._queue_is_idle():
-            states.append(ImageState.WAITING)
+            states.append(ItemState.WAITING)
         with self._database.write() as connection:
             album = albums.find(connection, album_id, lock=True)
             number = albums.wait_again(connection, album, states)
@@ -288,32 +287,23 @@ class AlbumService:
     def dispatch(self, key: AlbumKey, priority: Priority) -> None:
         """Queue jobs for what waits in an album and has none. Raises JobQueueUnavailable."""
         by = asker()
-        with self._database.read() as connection:
-            listings = album_listings.unqueued(connection, key)
-        for number in listings:
-            self._queue.put([NewJob(kind=LISTING_JOB, payload={"album": key, "listing": number, **by})])
-            with self._database.write() as connection:
-                album_listings.mark_queued(connection, key, number)
-        while True:
-            with self._database.read() as connection:
-                numbers = album_backlog.unqueued(connection, key, DISPATCHED_AT_ONCE)
-            if not numbers:
-                return
-            self._queue.put(
-                [
-                    NewJob(kind=IMAGE_JOB, payload={"album": key, "image": number, **by}, priority=priority)
-                    for number in numbers
-                ]
-            )
-            with self._database.write() as connection:
-                album_backlog.mark_queued(connection, key, numbers)
+
+        def listing_job(number: int) -> NewJob:
+            return NewJob(kind=LISTING_JOB, payload={"album": key, "listing": number, **by})
+
+        def image_job(number: int) -> NewJob:
+            return NewJob(kind=IMAGE_JOB, payload={"album": key, "image": number, **by}, priority=priority)
+
+        queue_jobs(self._database, self._queue, album_listings.LISTINGS, key, listing_job)
+        queue_jobs(self._database, self._queue, albums.IMAGES, key, image_job)
 
     def dispatch_all(self) -> None:
         """Queue jobs for whatever waits without one: of calls that were broken off before they did it."""
         with self._database.read() as connection:
-            keys = album_backlog.with_unqueued(connection)
-        for key in keys:
-            self.dispatch(key, Priority.BACKLOG)
+            keys = albums.IMAGES.owners_with_unqueued(connection)
+            keys |= album_listings.LISTINGS.owners_with_unqueued(connection)
+        for key in sorted(keys):
+            self.dispatch(AlbumKey(key), Priority.BACKLOG)
 
     def _remove_some(self, key: AlbumKey) -> bool:
         with self._database.write(sweep=True) as connection:
@@ -328,11 +318,11 @@ class AlbumService:
         return sum(each.waiting + each.leased for each in counted) == 0
 
 
-def state_of(counts: dict[ImageState, int], listings: Sequence[Listing]) -> AlbumState:
+def state_of(counts: dict[ItemState, int], listings: Sequence[Listing]) -> AlbumState:
     """How an album of such images and listings stands."""
     states = {each.state for each in listings} | {state for state, number in counts.items() if number}
-    if ImageState.WAITING in states:
+    if ItemState.WAITING in states:
         return AlbumState.WORKING
-    if ImageState.CANCELLED in states:
+    if ItemState.CANCELLED in states:
         return AlbumState.CANCELLED
     return AlbumState.DONE if states else AlbumState.EMPTY

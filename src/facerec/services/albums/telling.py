@@ -10,7 +10,8 @@ from collections.abc import Callable
 from facerec.db import Connection, Database
 from facerec.errors import NoticeFailed
 from facerec.metastore import album_listings, album_notices, albums, collections
-from facerec.metastore.albums import Album, AlbumKey, ImageState
+from facerec.metastore.albums import Album, AlbumKey
+from facerec.metastore.items import ItemState
 from facerec.services.albums.service import state_of
 
 ATTEMPTS = 10
@@ -64,7 +65,7 @@ class AlbumTeller:
 
 def notice(connection: Connection, album: Album, now: float) -> str:
     """The message on the end of an album's work, as JSON."""
-    counts = albums.counts(connection, album.key)
+    counts = albums.IMAGES.counts(connection, album.key)
     named = collections.look_up(connection, album.collection)
     return json.dumps(
         {
@@ -73,9 +74,9 @@ def notice(connection: Connection, album: Album, now: float) -> str:
             "CollectionId": album.collection,
             "Status": state_of(counts, album_listings.of_album(connection, album.key)).value,
             "Images": sum(counts.values()),
-            "Done": counts[ImageState.DONE],
-            "Failed": counts[ImageState.FAILED],
-            "Cancelled": counts[ImageState.CANCELLED],
+            "Done": counts[ItemState.DONE],
+            "Failed": counts[ItemState.FAILED],
+            "Cancelled": counts[ItemState.CANCELLED],
             "Faces": 0 if named is None else named.face_count,
             "Timestamp": round(now * 1000),
         }

@@ -10,7 +10,8 @@ from facerec.domain import InlineImage
 from facerec.engine.image_ids import image_id_of
 from facerec.errors import FacerecError, ImageTooLarge, InvalidImage, InvalidParameter
 from facerec.metastore import albums
-from facerec.metastore.albums import Album, ImageState, NewImage
+from facerec.metastore.albums import Album, NewImage
+from facerec.metastore.items import ItemState
 from facerec.observability import current_request
 from facerec.services.albums.placing import PeoplePlacing
 from facerec.services.albums.sources import uploaded_image
@@ -96,7 +97,7 @@ class AlbumUploads:
                 connection,
                 target.key,
                 number,
-                ImageState.DONE,
+                ItemState.DONE,
                 attempts=1,
                 finished_at=self._clock(),
                 faces=faces,

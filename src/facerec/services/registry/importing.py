@@ -19,7 +19,7 @@ from facerec.errors import Cancelled, FacerecError
 from facerec.images.base import ObjectStore
 from facerec.jobs.base import Job, JobQueue, NewJob, Priority
 from facerec.metastore import person_imports
-from facerec.metastore.albums import ImageState
+from facerec.metastore.items import ItemState
 from facerec.metastore.person_imports import (
     NewPersonEntry,
     PersonEntry,
@@ -32,7 +32,6 @@ from facerec.services.albums.indexing import ATTEMPTS, MAY_PASS, passes
 from facerec.services.albums.manifests import kind_of
 from facerec.services.albums.service import (
     DEFAULT_PAGE,
-    DISPATCHED_AT_ONCE,
     LARGEST_PAGE,
     RATE_SECONDS,
     AlbumState,
@@ -40,6 +39,7 @@ from facerec.services.albums.service import (
 from facerec.services.albums.sources import parse_source
 from facerec.services.askers import WORKER, asker
 from facerec.services.audit import Act, AuditLog
+from facerec.services.dispatching import queue_jobs
 from facerec.services.idempotency import RepeatableRequest
 from facerec.services.pagination import PageTokens, page_size
 from facerec.services.registry.bulk import Entry, ReadEntry, bring, read_people
@@ -61,7 +61,7 @@ class PersonImportProgress:
 
     found: PersonImport
     state: AlbumState
-    counts: dict[ImageState, int]
+    counts: dict[ItemState, int]
     rate: float
     """Persons finished a second, over the last minute; 0.0 where none was."""
     seconds_left: float | None
@@ -149,7 +149,7 @@ class PersonImports:
         while some := tuple(itertools.islice(left, AT_ONCE)):
             with self._database.write() as connection:
                 target = person_imports.find(connection, import_id, lock=True)
-                if person_imports.counts(connection, target.key)[ImageState.CANCELLED]:
+                if person_imports.ENTRIES.counts(connection, target.key)[ItemState.CANCELLED]:
                     raise Cancelled
                 person_imports.add(connection, target, [_new(one) for one in some])
             self.dispatch(target.key)
@@ -168,13 +168,13 @@ class PersonImports:
         now = self._clock()
         with self._database.read() as connection:
             found = person_imports.find(connection, import_id)
-            counts = person_imports.counts(connection, found.key)
-            lately = person_imports.finished_since(connection, found.key, now - RATE_SECONDS)
-        waiting = counts[ImageState.WAITING]
-        rate = 0.0 if lately.first_at is None else lately.images / max(now - lately.first_at, 1.0)
+            counts = person_imports.ENTRIES.counts(connection, found.key)
+            lately = person_imports.ENTRIES.finished_since(connection, found.key, now - RATE_SECONDS)
+        waiting = counts[ItemState.WAITING]
+        rate = lately.rate(now)
         if waiting:
             state = AlbumState.WORKING
-        elif counts[ImageState.CANCELLED]:
+        elif counts[ItemState.CANCELLED]:
             state = AlbumState.CANCELLED
         else:
             state = AlbumState.DONE if sum(counts.values()) else AlbumState.EMPTY
@@ -206,7 +206,7 @@ class PersonImports:
         """
         with self._database.write() as connection:
             target = person_imports.find(connection, import_id, lock=True)
-            states = (ImageState.FAILED, ImageState.CANCELLED)
+            states = (ItemState.FAILED, ItemState.CANCELLED)
             number = person_imports.wait_again(connection, target.key, states)
         self.dispatch(target.key)
         return number
@@ -219,30 +219,20 @@ class PersonImports:
     def dispatch(self, key: PersonImportKey) -> None:
         """Queue jobs for what waits in an import and has none. Raises JobQueueUnavailable."""
         by = asker()
-        while True:
-            with self._database.read() as connection:
-                numbers = person_imports.unqueued(connection, key, DISPATCHED_AT_ONCE)
-            if not numbers:
-                return
-            self._queue.put(
-                [
-                    NewJob(
-                        kind=PERSON_JOB,
-                        payload={"import": key, "entry": number, **by},
-                        priority=Priority.BACKLOG,
-                    )
-                    for number in numbers
-                ]
+
+        def job(number: int) -> NewJob:
+            return NewJob(
+                kind=PERSON_JOB, payload={"import": key, "entry": number, **by}, priority=Priority.BACKLOG
             )
-            with self._database.write() as connection:
-                person_imports.mark_queued(connection, key, numbers)
+
+        queue_jobs(self._database, self._queue, person_imports.ENTRIES, key, job)
 
     def dispatch_all(self) -> None:
         """Queue jobs for whatever waits without one: of calls that were broken off before they did it."""
         with self._database.read() as connection:
-            keys = person_imports.with_unqueued(connection)
-        for key in keys:
-            self.dispatch(key)
+            keys = person_imports.ENTRIES.owners_with_unqueued(connection)
+        for key in sorted(keys):
+            self.dispatch(PersonImportKey(key))
 
     def work(self, job: Job) -> None:
         """Enrol the person of an entry. Done twice it changes nothing.
@@ -254,7 +244,7 @@ class PersonImports:
             return
         with self._database.read() as connection:
             found = person_imports.entry(connection, PersonImportKey(key), number)
-        if found is None or found[1].state is not ImageState.WAITING:
+        if found is None or found[1].state is not ItemState.WAITING:
             return
         owner, entry = found
         if job.attempt > ATTEMPTS:
@@ -295,7 +285,7 @@ class PersonImports:
             person_imports.finish(
                 connection,
                 entry,
-                ImageState.DONE if enrolled else ImageState.FAILED,
+                ItemState.DONE if enrolled else ItemState.FAILED,
                 finished_at=self._clock(),
                 reason=None if enrolled else NONE_TAKEN,
                 pictures=len(enrolment.images) - len(refused),
@@ -305,7 +295,7 @@ class PersonImports:
     def _fail(self, entry: PersonEntry, reason: str) -> None:
         with self._database.write() as connection:
             person_imports.finish(
-                connection, entry, ImageState.FAILED, finished_at=self._clock(), reason=reason
+                connection, entry, ItemState.FAILED, finished_at=self._clock(), reason=reason
             )
 
     def _entries(self, key: PersonImportKey) -> Iterator[PersonEntry]:
