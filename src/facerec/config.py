@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("data"), validation_alias="FACEREC_DATA_DIR", description="Folder of database, index and packs."
     )
+    disk_reserve_mib: int = Field(
+        256,
+        ge=0,
+        validation_alias="FACEREC_DISK_RESERVE_MIB",
+        description="Free space, in MiB, of FACEREC_DATA_DIR's disk below which /health calls the disk full, "
+        "while there is still room for what deletes. 0: never.",
+    )
     host: str = Field("127.0.0.1", validation_alias="FACEREC_HOST", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, validation_alias="FACEREC_PORT", description="Port to listen on.")
     tls_cert: Path | None = Field(

@@ -46,6 +46,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     ├── StorageError              the database or disk refused; nothing was changed
     │   ├── DatabaseUnavailable   the database does not answer: try again
     │   ├── DatabaseBusy          other changes were in the way for too long: try again
+    │   ├── DiskFull              there is no room for the change: try again once there is
     │   └── HistoryPruned         an index is too old to be brought up to date: it has to be built anew
     ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
     ├── JobQueueUnavailable       the job queue does not answer: try again
@@ -244,6 +245,10 @@ class DatabaseUnavailable(StorageError):
 
 class DatabaseBusy(StorageError):
     """Other changes kept the database from this one. Nothing was changed: try your call again."""
+
+
+class DiskFull(StorageError):
+    """The disk of the database is full. Nothing was changed: try your call again once there is room."""
 
 
 class HistoryPruned(StorageError):

@@ -19,7 +19,7 @@ from facerec.db.numbers import is_among, number_list
 from facerec.db.prepared import Prepared
 from facerec.db.sealed import SealedBytes
 from facerec.db.sqlite import CACHE_KIB, SWEEP_CACHE_KIB
-from facerec.errors import StorageError
+from facerec.errors import DiskFull, StorageError
 
 TABLE = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String), sa.Column("bulk", sa.LargeBinary))
 
@@ -101,7 +101,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(database: Database) -
             for index in range(50):
                 connection.execute(TABLE.insert().values(name=f"second {index}", bulk=bytes(4000)))
 
-    with pytest.raises(StorageError, match="full"):
+    with pytest.raises(DiskFull, match="full"):
         fill()
     assert names(database) == ["first"]
 

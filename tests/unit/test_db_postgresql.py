@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from facerec.db import Connection, Database
 from facerec.db.numbers import is_among, number_list
 from facerec.db.prepared import Prepared
-from facerec.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, StorageError
+from facerec.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, DiskFull, StorageError
 from postgres_server import PASSWORD, PostgresServer
 
 TABLE = sa.Table(
@@ -185,6 +185,13 @@ def test_a_lock_that_is_not_given_up_is_told_as_such(database: Database) -> None
         error = meet(database, functools.partial(insert, name="same"))
     assert isinstance(error, DatabaseBusy)
     assert "lock timeout" in error.message
+
+
+def test_a_full_disk_is_told_as_such(database: Database) -> None:
+    full = sa.text("DO $$ BEGIN RAISE disk_full USING MESSAGE = 'No space left on device'; END $$")
+    error = meet(database, lambda connection: connection.execute(full))
+    assert isinstance(error, DiskFull)
+    assert "No space left on device" in error.message
 
 
 def test_a_pool_in_use_is_told_as_such(database: Database) -> None:

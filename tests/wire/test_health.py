@@ -17,7 +17,7 @@ from facerec.engine.fake import FakeEngine
 from facerec.services.keys import KeyLimits
 from redis_server import RedisServer
 
-PARTS = {"model", "database", "vector_store", "sessions", "queue"}
+PARTS = {"model", "database", "vector_store", "sessions", "queue", "disk"}
 FOR_ANOTHER = {"X-Forwarded-For": "203.0.113.7"}
 
 
@@ -51,6 +51,7 @@ def test_every_part_is_told_by_name_with_its_status_and_time(server: Running) ->
         "vector_store": "embedded",
         "sessions": "sqlite",
         "queue": "sqlite",
+        "disk": "local",
     }
     for part in answer["parts"].values():
         assert part["status"] == "ok"

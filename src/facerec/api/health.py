@@ -7,9 +7,11 @@ as such, and holds up no answer. What was found is told again for `FRESH_SECONDS
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,7 +26,7 @@ from facerec.config import Settings
 from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
-from facerec.errors import FacerecError
+from facerec.errors import DiskFull, FacerecError
 from facerec.jobs.base import JobQueue
 from facerec.services.figures import condition_of
 from facerec.sessions.base import SessionStore
@@ -36,7 +38,7 @@ LIMIT_SECONDS = 2.0
 FRESH_SECONDS = 1.0
 """How long what a part has answered is told again."""
 
-OK, UNAVAILABLE, SLOW = "ok", "unavailable", "timeout"
+OK, UNAVAILABLE, SLOW, FULL = "ok", "unavailable", "timeout", "full"
 
 Facts = Mapping[str, Any]
 """What else there is to tell of a part."""
@@ -111,6 +113,8 @@ def _look(part: Part) -> Finding:
     status = OK
     try:
         part.ask()
+    except DiskFull:
+        status = FULL
     except FacerecError:  # its text may name machines; the log has it where it mattered
         status = UNAVAILABLE
     return Finding(part=part, status=status, seconds=time.perf_counter() - started)
@@ -154,6 +158,13 @@ def parts_of(
         told = asdict(condition)
         return {name: told[name] for name in ("changes_behind", "seconds_behind", "trouble")}
 
+    def ask_disk() -> None:
+        if free_bytes(settings.data_dir) < settings.disk_reserve_mib * 2**20:
+            raise DiskFull
+
+    def room() -> Facts:
+        return {"free_mib": free_bytes(settings.data_dir) // 2**20}
+
     here = database.name
     return [
         Part(name="model", kind=contract.pack, ask=ask_engine, facts=lambda: model, required=True),
@@ -162,7 +173,15 @@ def parts_of(
         Part(name="vector_store", kind=settings.vector_store, ask=ask_vectors, facts=lag),
         Part(name="sessions", kind="redis" if settings.redis_url else here, ask=sessions.ping),
         Part(name="queue", kind="sqs" if settings.sqs_queue_name else here, ask=jobs.ping),
+        # A full one fails what is stored; searches go on.
+        Part(name="disk", kind="local", ask=ask_disk, facts=room),
     ]
+
+
+def free_bytes(folder: Path) -> int:
+    """Room left on the disk of a folder, or of where it would be made, for those who are not root."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 class Health:

@@ -14,7 +14,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from facerec.errors import DatabaseBusy, DatabaseUnavailable, StorageError
+from facerec.errors import DatabaseBusy, DatabaseUnavailable, DiskFull, StorageError
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ _WAITED = frozenset(
         "57014",  # a statement that took too long
     }
 )
+_FULL = "53100"
 _VICTIM = frozenset(
     {
         "40001",  # serialization failure
@@ -153,7 +154,7 @@ class Postgresql:
                 yield rows
 
     def meaning(self, cause: BaseException, purpose: str, *, committing: bool) -> StorageError:
-        """What passes is told apart: the server is gone (and comes back), or others were in the way."""
+        """What passes is told apart: the server is gone (and comes back), others were in the way, no room."""
         if isinstance(cause, NoConnectionFree):
             return DatabaseBusy(
                 f"The database could not {purpose}: all {self._connections} connections "
@@ -167,6 +168,8 @@ class Postgresql:
         if silent or state in _LOST or str(state).startswith("08"):
             outcome = "Whether the change was kept is not known." if committing else "Nothing was changed."
             return DatabaseUnavailable(f"{text} {outcome}")
+        if state == _FULL:
+            return DiskFull(f"{text} Nothing was changed.")
         return (DatabaseBusy if state in _WAITED | _VICTIM else StorageError)(f"{text} Nothing was changed.")
 
     def fell_victim(self, cause: BaseException) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from facerec.errors import DatabaseBusy, StorageError
+from facerec.errors import DatabaseBusy, DiskFull, StorageError
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ CACHE_KIB, SWEEP_CACHE_KIB = 8 * 1024, 64 * 1024
 
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log keeps after it has been folded into the file."""
+
+_MEANINGS = {sqlite3.SQLITE_BUSY: DatabaseBusy, sqlite3.SQLITE_FULL: DiskFull}
 
 
 class Sqlite:
@@ -90,11 +92,11 @@ class Sqlite:
         result.close()
 
     def meaning(self, cause: BaseException, purpose: str, *, committing: bool) -> StorageError:
-        """A lock that another process keeps passes; anything else does not."""
+        """A lock that another process keeps passes, and so does a full disk; anything else does not."""
         told = cause if isinstance(cause, sqlite3.Error) else type(cause).__name__
         text = f"The database could not {purpose}: {told}. Nothing was changed."
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the part that tells the kind of lock
-        return (DatabaseBusy if code == sqlite3.SQLITE_BUSY else StorageError)(text)
+        return _MEANINGS.get(code, StorageError)(text)
 
     def fell_victim(self, cause: BaseException) -> bool:
         """Never: there is one writer at a time."""

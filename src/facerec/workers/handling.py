@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from facerec.errors import (
     DatabaseUnavailable,
+    DiskFull,
     DownloadFailed,
     FacerecError,
     JobQueueUnavailable,
@@ -26,8 +27,16 @@ from facerec.jobs.base import Job
 FIRST_PAUSE_SECONDS, GROWTH, LONGEST_PAUSE_SECONDS = 10.0, 3, 600.0
 """Before a job is tried again: three times as long from try to try."""
 
-OUTAGES = (DatabaseUnavailable, JobQueueUnavailable, SessionStoreUnavailable, VectorStoreUnavailable)
-"""A server is away: no fault of the job, so no attempt is counted, and the worker pauses with it."""
+OUTAGES = (
+    DatabaseUnavailable,
+    DiskFull,
+    JobQueueUnavailable,
+    SessionStoreUnavailable,
+    VectorStoreUnavailable,
+)
+"""A server is away, or takes nothing: no fault of the job, so no attempt is counted, and the worker pauses
+with it.
+"""
 
 PASSING = (
     DownloadFailed,

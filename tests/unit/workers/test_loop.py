@@ -13,6 +13,7 @@ import pytest
 from facerec.db import Database
 from facerec.errors import (
     DatabaseUnavailable,
+    DiskFull,
     FacerecError,
     InvalidImage,
     JobQueueUnavailable,
@@ -137,7 +138,10 @@ def test_what_cannot_pass_is_set_aside_at_once_with_its_reason(queue: EmbeddedJo
     assert [(each.attempts, each.reason) for each in queue.list_set_aside()] == [(1, "no picture")]
 
 
-def test_an_outage_counts_no_attempt_and_rests_the_worker(queue: EmbeddedJobs) -> None:
+@pytest.mark.parametrize("outage", [DatabaseUnavailable, DiskFull])
+def test_an_outage_counts_no_attempt_and_rests_the_worker(
+    queue: EmbeddedJobs, outage: type[FacerecError]
+) -> None:
     put(queue, 1)
     away = iter([True] * 4)
     attempts: list[int] = []
@@ -145,7 +149,7 @@ def test_an_outage_counts_no_attempt_and_rests_the_worker(queue: EmbeddedJobs) -
     def handle(job: Job, _: JobControl) -> None:
         attempts.append(job.attempt)
         if next(away, False):
-            raise DatabaseUnavailable
+            raise outage
 
     begin = time.monotonic()
     with working(queue, handle, attempts=2):

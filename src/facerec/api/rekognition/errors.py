@@ -103,6 +103,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.StorageError: INTERNAL,
         errors.DatabaseUnavailable: UNAVAILABLE,
         errors.DatabaseBusy: UNAVAILABLE,
+        errors.DiskFull: UNAVAILABLE,
         errors.HistoryPruned: INTERNAL,
         errors.VectorStoreUnavailable: UNAVAILABLE,
         errors.JobQueueUnavailable: UNAVAILABLE,

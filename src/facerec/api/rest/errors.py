@@ -92,6 +92,7 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.StorageError: RestError("StorageError", 500, INTERNAL.hint),
         errors.DatabaseUnavailable: RestError("StorageError", 503, AGAIN),
         errors.DatabaseBusy: RestError("StorageError", 503, AGAIN),
+        errors.DiskFull: RestError("StorageError", 503, "Have room made on the service's disk."),
         errors.HistoryPruned: RestError("StorageError", 500, INTERNAL.hint),
         errors.NoticeFailed: INTERNAL,
         errors.UnreadableFile: INTERNAL,

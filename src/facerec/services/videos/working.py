@@ -22,6 +22,7 @@ from facerec.engine.video.persons import VideoPerson
 from facerec.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
+    DiskFull,
     FacerecError,
     ModelSwitched,
     Overloaded,
@@ -59,6 +60,7 @@ PROGRESS_SECONDS = 1.0
 PASSING = (
     DatabaseBusy,
     DatabaseUnavailable,
+    DiskFull,
     ModelSwitched,
     Overloaded,
     S3Unavailable,

@@ -11,9 +11,9 @@ const PAUSE = 5000;
 const ofClients = ({ labels }) => labels.door !== "service"; // not those that look after it, as this page does
 const COUNTER = "facerec_requests_total";
 const SECONDS = "facerec_request_duration_seconds";
-const NAMES = { model: "Recognition", database: "Database", vector_store: "Search index", sessions: "Short memory", queue: "Job queue" };
+const NAMES = { model: "Recognition", database: "Database", vector_store: "Search index", sessions: "Short memory", queue: "Job queue", disk: "Disk" };
 
-const WORDS = { ok: ["Well", "good"], degraded: ["In part", "fair"], draining: ["Ending", "fair"], timeout: ["Slow", "bad"], unavailable: ["Away", "bad"] };
+const WORDS = { ok: ["Well", "good"], degraded: ["In part", "fair"], draining: ["Ending", "fair"], timeout: ["Slow", "bad"], full: ["Full", "bad"], unavailable: ["Away", "bad"] };
 
 export async function show(view, { signal }) {
   const parts = h("ul", { class: "parts" });
@@ -56,7 +56,8 @@ async function look(state, collections) {
     const samples = text === null ? null : readMetrics(text);
     const now = samples && { at: performance.now(), samples, requests: total(samples, COUNTER, ofClients) };
     drawHealth(state.parts, told);
-    const speed = drawTraffic(state, now);
+    const room = each.free_mib === undefined ? "" : `, ${count(each.free_mib)} MiB free`;
+  const speed = drawTraffic(state, now);
     drawTiles(state.tiles, collections, told, jobs, speed);
     state.before = now;
     replace(state.trouble);
@@ -98,8 +99,8 @@ function partDetail(each) {
   if (!each.name) return "";
   const model = each.model_version ? `, model ${each.model_version}, ${each.dimension} numbers a face` : "";
   const behind = each.changes_behind ? `, ${counted(each.changes_behind, "change")} behind` : "";
-  const speed = each.status === "ok" && !model ? `, answers in ${each.milliseconds} ms` : "";
-  return `${each.name}${model}${behind}${speed}`;
+  const speed = each.status === "ok" && !model && !room ? `, answers in ${each.milliseconds} ms` : "";
+  return `${each.name}${model}${behind}${room}${speed}`;
 }
 
 function drawTraffic(state, now) {
