@@ -240,7 +240,8 @@ def _settings() -> Iterator[tuple[Sequence[str], str, str]]:
         alias = field.validation_alias
         names = [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
         unset = field.default is None or field.default is PydanticUndefined
-        yield names, "" if unset else str(field.default), field.description or ""
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        yield names, "" if unset else str(default), field.description or ""
 
 
 def _page(title: str, introduction: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

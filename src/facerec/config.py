@@ -73,6 +73,19 @@ def duration_text(seconds: int) -> str:
     return f"{seconds // _SECONDS[unit]}{unit}"
 
 
+def _json_list(value: object, advice: str) -> object:
+    """The list that a text of the environment is; anything but a text as it is. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found: object = json.loads(value)
+    except ValueError:
+        found = None
+    if isinstance(found, list):
+        return found
+    raise ValueError(advice)
+
+
 class Settings(BaseSettings):
     """Every setting of the service. The field's description is its documentation."""
 
@@ -216,7 +229,7 @@ class Settings(BaseSettings):
         validation_alias="MODEL_PATH",
         description="Model pack: a name of `facerec packs list`, or a folder.",
     )
-    extra_packs: tuple[str, ...] = Field(
+    extra_packs: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="FACEREC_EXTRA_PACKS",
         description="More packs, as a JSON list of names or folders, for collections that were made with "
@@ -242,7 +255,7 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_THREADS",
         description="Processors for decoding and inference together (default: all that the process may use).",
     )
-    detection_sizes: tuple[int, ...] | None = Field(
+    detection_sizes: Annotated[tuple[int, ...] | None, NoDecode] = Field(
         None,
         validation_alias="FACEREC_DETECTION_SIZES",
         description="Longer sides, in pixels, at which the detector looks, as a JSON list ([640, 160]); "
@@ -383,7 +396,7 @@ class Settings(BaseSettings):
         validation_alias="FACEREC_INDEX_SNAPSHOT",
         description="Whether a collection's index is kept on disk beside the database, so that a start maps "
         "it instead of reading the collection (4 to 5 seconds of processor time a million faces of 512 "
-        "dimensions): always (at 512 dimensions a face takes 588 bytes there, and 704 in the database), "
+        "dimensions): always (at 512 dimensions a face takes 588 bytes there, and 720 in the database), "
         "never, or auto: up to 256 dimensions, where a face stays under 1 KB in all.",
     )
 
@@ -462,7 +475,7 @@ class Settings(BaseSettings):
         description="Movements that a session of active liveness asks for: of those who play a film, each "
         "more lets a quarter through.",
     )
-    liveness_buckets: tuple[str, ...] = Field(
+    liveness_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="FACEREC_LIVENESS_BUCKETS",
         description="Buckets of S3 into which pictures of liveness sessions may be put with the service's "
@@ -554,7 +567,7 @@ class Settings(BaseSettings):
         description="How long after its body a request may wait: work that has not begun by then is left "
         "undone, and the client asked to try again. AWS clients give up after 60 seconds by themselves.",
     )
-    url_allowed_hosts: tuple[str, ...] = Field(
+    url_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="FACEREC_URL_ALLOWED_HOSTS",
         description="Hosts that images are fetched from by web address, as a JSON list: names, "
@@ -754,7 +767,7 @@ class Settings(BaseSettings):
 
     # --- the AWS door
     aws_region: str = Field(
-        "us-east-1", validation_alias="AWS_REGION", description="Region in ARNs and of S3."
+        "us-east-1", validation_alias="AWS_REGION", description="Region in ARNs, and of S3, SQS and SNS."
     )
     aws_access_key_id: str | None = Field(
         None,
@@ -840,18 +853,19 @@ class Settings(BaseSettings):
         """Read the environment of Pinecone's former free indexes as the region where such are made now."""
         return "aws-us-east-1" if value == "gcp-starter" else value
 
+    @field_validator("extra_packs", "detection_sizes", "liveness_buckets", "url_allowed_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Read a JSON list."""
+        return _json_list(value, 'it has to be a JSON list, as [640, 160] or ["one", "another"]')
+
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _origins(cls, value: object) -> object:
         """Read a JSON list, or origins with commas between."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError as error:
-                raise ValueError("it has to be a JSON list, or origins with commas between") from error
-        return tuple(origin for each in value.split(",") if (origin := each.strip()))
+        if isinstance(value, str) and not value.lstrip().startswith("["):
+            return tuple(origin for each in value.split(",") if (origin := each.strip()))
+        return _json_list(value, "it has to be a JSON list, or origins with commas between")
 
     @field_validator("similarity_threshold")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -46,6 +47,32 @@ def test_an_idle_server_stops_with_exit_code_0(server: Server, number: signal.Si
     assert "Traceback" not in server.output
     server.stop()
     client.close()
+
+
+def test_one_process_outlives_a_reload_and_says_that_it_reads_nothing_anew(server: Server) -> None:
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "SIGHUP is ignored" in server.output)
+    assert server.client().list_collections()["CollectionIds"] == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_end_of_its_terminal_is_the_end_of_the_service(tmp_path: Path, workers: str) -> None:
+    near, far = pty.openpty()
+    log = tmp_path / "log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", str(FACEREC), "serve", "--port", "0", "--workers", workers],
+            env={**os.environ, "FACEREC_DATA_DIR": str(tmp_path / "data"), "MODEL_PATH": "fake"},
+            cwd=tmp_path,
+            stdin=far,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+    os.close(far)
+    wait_until(lambda: "facerec listens on" in log.read_text())
+    os.close(near)
+    assert process.wait(60) == 0, log.read_text()
+    assert "SIGHUP" not in log.read_text()
 
 
 def test_a_request_at_work_is_finished_before_the_end(server: Server) -> None:

@@ -47,6 +47,24 @@ def test_a_setting_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, name:
         read_settings()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FACEREC_EXTRA_PACKS",
+        "FACEREC_DETECTION_SIZES",
+        "FACEREC_LIVENESS_BUCKETS",
+        "FACEREC_URL_ALLOWED_HOSTS",
+    ],
+)
+def test_a_list_that_is_none_is_told_with_its_form(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for text in ("photos.example.com", "640", "()", "[640"):
+        monkeypatch.setenv(name, text)
+        with pytest.raises(ConfigurationError, match=rf"^{name}: .*has to be a JSON list"):
+            read_settings()
+    monkeypatch.setenv(name, "[]")
+    read_settings()
+
+
 NAMES = {
     "API_KEY": ("api_key", "0123456789abcdef"),
     "MODEL_PATH": ("model_path", "models/buffalo_l"),

@@ -19,7 +19,7 @@ from facerec.api.server import BACKLOG, CONNECTIONS_PER_REQUEST, address_of, bin
 from facerec.api.tls import Certificate
 from facerec.api.watching import Draining
 from facerec.bootstrap import open_keys, open_service
-from facerec.cli.supervisor import Supervisor
+from facerec.cli.supervisor import Supervisor, from_terminal
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
@@ -56,6 +56,7 @@ def serve(
     configure_logging(settings.log_level, form=settings.log_format, process="supervisor" if several else "")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
+    signal.signal(signal.SIGHUP, _terminal_closed if from_terminal() else _go_on)
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
     listening = bind(settings.host, settings.port)
     signed = _check_access(settings)
@@ -138,6 +139,16 @@ def _stop(_number: int, _frame: object) -> None:
     again.
     """
     raise SystemExit(0)
+
+
+def _terminal_closed(_number: int, _frame: object) -> None:
+    """End as by SIGTERM."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _go_on(_number: int, _frame: object) -> None:
+    """Answer on: a supervisor alone, which has a handler of its own, reads the settings anew."""
+    _log.warning("One process alone can not read its settings anew: SIGHUP is ignored, restart the service.")
 
 
 def _greeting(address: str, pack: str, *, signed: bool) -> str:

@@ -170,6 +170,7 @@ class Supervisor:
         counts: folder in which the workers count.
         """
         self._counts = counts
+        self._from_terminal = from_terminal()
         self._door = _Door(listening, self._answering)
         self._settings = settings
         self._reread = reread
@@ -222,7 +223,7 @@ class Supervisor:
 
     def _told_to_reload(self) -> None:
         # A terminal that is closed sends this signal too.
-        if sys.stdin is not None and sys.stdin.isatty():
+        if self._from_terminal:
             self._told_to_stop()
         elif self._reloading or not self._greeted or self._outcome.done():
             _log.warning("A reload is under way, or the start or the end: SIGHUP is ignored.")
@@ -419,6 +420,11 @@ class Supervisor:
     def _fail(self, error: BaseException) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
+
+
+def from_terminal() -> bool:
+    """Whether this process belongs to a terminal. To be asked at the start: a closed one is none any more."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def order(settings: Settings, number: int) -> bytes:

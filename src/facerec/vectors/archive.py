@@ -21,7 +21,7 @@ from facerec.vectors.snapshot import Identity, Part, Snapshot, UnusableSnapshotE
 
 SNAPSHOT_DIMENSION = 256
 """Largest dimension of which the policy "auto" keeps snapshots, so that a face costs less than 1 KB on disk:
-at 512 dimensions it would be 704 bytes in the database and 588 in the snapshot."""
+at 512 dimensions it would be 720 bytes in the database and 588 in the snapshot."""
 
 CHECKED_AT_ONCE = 256 << 20
 """Bytes of mapped codes up to which they are checked before their use, which takes a tenth of a second. More

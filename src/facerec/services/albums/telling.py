@@ -15,7 +15,7 @@ from facerec.metastore.items import ItemState
 from facerec.services.albums.service import state_of
 
 ATTEMPTS = 10
-"""Times that an end is told before it is given up: over some four hours."""
+"""Times that an end is told before it is given up: over some two hours."""
 
 FIRST_PAUSE_SECONDS = 15.0
 

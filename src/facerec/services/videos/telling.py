@@ -17,7 +17,7 @@ from facerec.errors import NotFound, NoticeFailed
 from facerec.metastore import videos
 
 ATTEMPTS = 10
-"""Times that an end is told before it is given up: over some four hours."""
+"""Times that an end is told before it is given up: over some two hours."""
 
 FIRST_PAUSE_SECONDS = 15.0
 
