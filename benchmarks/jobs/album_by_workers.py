@@ -2,7 +2,7 @@
 
     python benchmarks/jobs/album_by_workers.py PACK IMAGES --count 10000 --queue embedded|sqs|ray
 
-IMAGES are laid into S3 (moto's server, on this machine) under as many keys as wanted, again and again. Two
+IMAGES are laid into S3 (moto's, on this machine) under as many keys as wanted, again and again. Two
 albums are indexed: one by workers that are left alone and that, like the bare engine, have looked at a few
 images before; and one by workers that are new, and of which one is killed every few seconds. Beside them the
 bare engine looks at the same files, from bytes to embeddings, before and after. S3's server, SQS's and the
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from object_store import s3_server
+from object_store import aws_server
 
 from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
@@ -65,14 +65,15 @@ def main() -> None:
     seen = files[:BARE]
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "MODEL_PATH": chosen.pack}
     engine = open_engine(read_settings())
-    with s3_server() as url:
-        os.environ["FACEREC_S3_ENDPOINT_URL"] = url
+    # A server each, as moto's SQS would hold up its S3: what it does for a message grows with the queue.
+    with aws_server() as url, aws_server() as sqs_url:
+        os.environ |= {"FACEREC_S3_ENDPOINT_URL": url, "FACEREC_SQS_ENDPOINT_URL": sqs_url}
         fill(url, "warm", files, WARMING * chosen.processes)
         quiet = fill(url, "alone", files, chosen.alone or chosen.count)
         names = fill(url, "killed", files, chosen.count)
         before = bare(engine, seen)
-        alone = run(engine, chosen, url, "alone", quiet, kill_every=None)
-        killed = run(engine, chosen, url, "killed", names, kill_every=chosen.kill_every)
+        alone = run(engine, chosen, "alone", quiet, kill_every=None)
+        killed = run(engine, chosen, "killed", names, kill_every=chosen.kill_every)
         after = bare(engine, seen)
     bare_rate = (before["images_per_second"] + after["images_per_second"]) / 2
     bare_ms = (before["processor_ms"] + after["processor_ms"]) / 2
@@ -132,7 +133,6 @@ def bare(engine: Engine, files: Sequence[Path]) -> dict[str, float]:
 def run(
     engine: Engine,
     chosen: argparse.Namespace,
-    url: str,
     prefix: str,
     names: dict[str, str],
     *,
@@ -142,7 +142,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["FACEREC_DATA_DIR"] = folder
         if chosen.queue == "sqs":
-            os.environ |= {"SQS_QUEUE_NAME": f"album-{time.time_ns()}", "FACEREC_SQS_ENDPOINT_URL": url}
+            os.environ["SQS_QUEUE_NAME"] = f"album-{time.time_ns()}"
         service = stack.enter_context(open_service(read_settings(), engine=engine))
         process = stack.enter_context(workers(chosen, Path(folder)))
         if kill_every is None:

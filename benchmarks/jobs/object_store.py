@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[str]:
+def aws_server() -> Iterator[str]:
     """The address of a server, which ends with the block."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"

@@ -32,7 +32,7 @@ from typing import Any
 import boto3
 from botocore.credentials import Credentials
 from callers import Answered, call_at_rate, call_without_pause, signed_searches
-from object_store import s3_server
+from object_store import aws_server
 
 from facerec.cli.bench.gallery import fill_gallery
 from facerec.cli.bench.process import Process
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each run, at least")
     chosen = parser.parse_args()
     files = sorted(chosen.images.glob("*.jpg"))[:100]
-    with s3_server() as url, tempfile.TemporaryDirectory(prefix="facerec-bench-") as folder:
+    with aws_server() as url, tempfile.TemporaryDirectory(prefix="facerec-bench-") as folder:
         os.environ |= {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",

@@ -8,8 +8,9 @@ from facerec.db import Database
 from facerec.jobs.base import JobQueue, NewJob
 from facerec.metastore.items import Items
 
-DISPATCHED_AT_ONCE = 1000
-"""Jobs that are queued in one call."""
+DISPATCHED_AT_ONCE = 100
+"""Jobs that are queued in one call: where a process dies between queueing and noting it, the next one queues
+so many again. SQS takes ten a request, so that a thousand may take longer than a worker lives."""
 
 
 def queue_jobs(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from facerec.errors import (
     NotFound,
     S3Unavailable,
 )
-from facerec.jobs.base import Priority
+from facerec.jobs.base import NewJob, Priority
 from facerec.metastore import album_listings
 from facerec.metastore import albums as album_rows
 from facerec.metastore.items import ItemState
@@ -187,6 +188,26 @@ def test_a_call_broken_off_before_it_queued_is_made_good(albums: AlbumHouse) -> 
     assert counts(albums) == (0, 2, 0, 0)
     albums.albums.dispatch_all()
     assert not albums.queue.jobs
+
+
+def test_one_that_dies_while_it_queues_leaves_few_images_with_two_jobs(
+    albums: AlbumHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    albums.albums.create("wedding")
+
+    def put(jobs: Sequence[NewJob]) -> None:
+        albums.queue.jobs += jobs
+        if len(albums.queue.jobs) >= 500:
+            die()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(albums.queue, "put", put)
+        with pytest.raises(KeyboardInterrupt):
+            albums.add("wedding", *(f"w/{number}.jpg" for number in range(1000)))
+    albums.albums.dispatch_all()
+    jobs = Counter(job.payload["image"] for job in albums.queue.jobs)
+    assert set(jobs) == set(range(1, 1001))
+    assert sum(jobs.values()) <= 1100
 
 
 def test_images_that_cannot_be_had_or_read_fail_with_the_reason_and_block_no_other(
