@@ -248,7 +248,7 @@ class DatabaseBusy(StorageError):
 
 
 class DiskFull(StorageError):
-    """The disk of the database is full. Nothing was changed: try your call again once there is room."""
+    """The disk is full. Nothing was changed: try your call again once there is room."""
 
 
 class HistoryPruned(StorageError):

@@ -101,6 +101,7 @@ class _Own:
 
 _own = _Own()
 _SUFFIX = ".process"
+_MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made there, under a name that nobody has)
 
 
 @contextlib.contextmanager
@@ -108,8 +109,14 @@ def counting_together(name: str) -> Iterator[Path]:
     """Have the processes that this one starts count in a folder, which is gone at the end.
 
     name: of this process among them; it counts nothing itself.
+
+    The folder lies in memory where the system has a place for that: the files are mapped, and on a disk that
+    is full the first touch of a new page ends a process (SIGBUS).
     """
-    with tempfile.TemporaryDirectory(prefix="facerec-metrics-", ignore_cleanup_errors=True) as folder:
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(
+        prefix="facerec-metrics-", dir=memory, ignore_cleanup_errors=True
+    ) as folder:
         os.environ[FOLDER_VARIABLE] = folder
         try:
             name_process(name)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from facerec.errors import FacerecError
 
+LONGEST_PAUSE_SECONDS = 5.0
+"""While the work fails the pauses double up to this, so that a night of it does not fill the log."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -17,7 +20,7 @@ class Background:
     def __init__(self, name: str, work: Callable[[], None], *, pause: float) -> None:
         """Begin; the first work is done after the first pause (seconds).
 
-        What goes wrong is logged, and the work is tried again after the next pause.
+        What goes wrong is logged, and the work is tried again after the next pause, and longer ones.
         """
         self._name = name
         self._work = work
@@ -32,10 +35,14 @@ class Background:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._closing.wait(self._pause):
+        pause = self._pause
+        while not self._closing.wait(pause):
             try:
                 self._work()
+                pause = self._pause
+                continue
             except FacerecError as error:
                 _log.warning("%s was not done, and is tried again: %s", self._name, error)
             except Exception:  # noqa: BLE001 - a defect in one round must not end all that follow
                 _log.exception("%s was not done, and is tried again", self._name)
+            pause = max(min(2 * pause, LONGEST_PAUSE_SECONDS), self._pause)

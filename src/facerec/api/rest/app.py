@@ -228,6 +228,7 @@ def create_rest(service: Service, *, threads: int) -> FastAPI:
         responses={status: {"model": ErrorBody} for status in ("4XX", "5XX", 422)},
         exception_handlers={
             FacerecError: answer_error,
+            OSError: answer_error,
             Refused: answer_refusal,
             RequestValidationError: answer_invalid,
             HTTPException: answer_http,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 from collections.abc import Mapping
@@ -141,8 +142,13 @@ def rest_error(error: Exception) -> RestError:
     return INTERNAL
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 async def answer_error(_request: Request, error: Exception) -> JSONResponse:
     """An error of ours, or a fault, of which the client learns nothing but the correlation id."""
+    if isinstance(error, OSError) and error.errno in _FULL:  # an upload is kept in a file for a while
+        error = errors.DiskFull(f"A file could not be written: {error.strerror}")
     row = rest_error(error)
     message = str(error)
     if row.status == 500:
