@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,9 +10,12 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
+import httpx
 import pytest
+import serving as serving_module
 from serving import FACEREC, Server, serving, wait_until
 from talking import answer_on, connect, head
 
@@ -73,6 +77,40 @@ def test_the_end_of_its_terminal_is_the_end_of_the_service(tmp_path: Path, worke
     os.close(near)
     assert process.wait(60) == 0, log.read_text()
     assert "SIGHUP" not in log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("limit", ["-S -n 90", "-n 90"])
+def test_more_connections_than_descriptors_end_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, workers: str
+) -> None:
+    limited = tmp_path / "facerec"
+    limited.write_text(f'#!/bin/sh\nulimit {limit}\nexec {FACEREC} "$@"\n')
+    limited.chmod(0o755)
+    monkeypatch.setattr(serving_module, "FACEREC", limited)
+    (tmp_path / "data").mkdir()
+    with serving(tmp_path / "data", settings={"FACEREC_WORKERS": workers}) as server:
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            if "-S" in limit:  # the service takes what the system lets it have
+                client = server.client()
+                assert client.list_collections()["CollectionIds"] == []
+                client.close()
+            else:
+                time.sleep(1)
+        wait_until(lambda: answers(server))
+        assert server.process.poll() is None
+        assert "another one is started" not in server.output
+        assert "Traceback" not in server.output
+        assert server.stop() == 0
+
+
+def answers(server: Server) -> bool:
+    """Whether a new connection is answered."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{server.url}/health/live").status_code == 200
+    return False
 
 
 def test_a_request_at_work_is_finished_before_the_end(server: Server) -> None:

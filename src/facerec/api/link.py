@@ -8,6 +8,7 @@ end with it, so neither is left alone without knowing.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -17,6 +18,8 @@ from typing import Final, Literal
 
 _CONNECTION, _STOP = b"c", b"s"
 _DRAIN: Final = b"d"
+_log = logging.getLogger(__name__)
+
 READY, CLOSED, LEAVING = "ready", "closed", "leaving"
 """What a worker says: that it answers requests (with the name of its model pack), that one connection has
 ended, that it wants to be told to stop."""
@@ -85,13 +88,20 @@ class WorkerEnd:
 
     def _next(self) -> socket.socket | Literal[b"d"] | None:
         """The next connection, or _DRAIN; None for the word to stop, and for the end of the supervisor."""
-        try:
-            message, descriptors, _, _ = socket.recv_fds(self._link, 1, 1)
-        except OSError:
-            return None
-        if message == _DRAIN:
-            return _DRAIN
-        return socket.socket(fileno=descriptors[0]) if message == _CONNECTION and descriptors else None
+        while True:
+            try:
+                message, descriptors, _, _ = socket.recv_fds(self._link, 1, 1)
+            except OSError:
+                return None
+            if message == _DRAIN:
+                return _DRAIN
+            if message != _CONNECTION:
+                return None
+            if descriptors:
+                return socket.socket(fileno=descriptors[0])
+            # The system lets this process have no more descriptors, and has closed the connection.
+            _log.warning("A connection was lost: this process has as many descriptors open as it may.")
+            self.closed()
 
 
 class SupervisorEnd:

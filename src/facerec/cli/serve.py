@@ -57,6 +57,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     signal.signal(signal.SIGHUP, _terminal_closed if from_terminal() else _go_on)
+    _allow_descriptors()
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
     listening = bind(settings.host, settings.port)
     signed = _check_access(settings)
@@ -74,6 +75,18 @@ def serve(
                 code = supervisor.run()
             raise typer.Exit(code)
         _answer_alone(listening, settings, greet)
+
+
+def _allow_descriptors() -> None:
+    """Let this process, and those it starts, have as many files and connections open as the system lets them.
+
+    Shells and systemd give 1024 at first, which is about as many as the connections that one process takes.
+    """
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _answer_alone(listening: socket.socket, settings: Settings, greet: Callable[[str], None]) -> None:
