@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -25,6 +26,11 @@ CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 10
 ATTEMPTS = 3
 """Requests made for one image at most; each of them is bounded by the time-outs above."""
+
+LONGEST_SECONDS = 60.0
+"""In which an image has to be there: a store that gives a byte now and then holds up a thread meanwhile."""
+
+_PIECE_BYTES = 2**18
 
 _log = logging.getLogger(__name__)
 
@@ -69,12 +75,25 @@ class S3Source:
         with self._asked("GET", reference) as answer:
             size = int(answer.headers.get("Content-Length", 0))
             self._check_size(size)
-            data: bytes = answer.raw.read(self.max_bytes + 1)
-            self._check_size(len(data))
+            data = self._body(answer)
         if len(data) < size:
             _log.warning("S3 did not give an object: its answer was cut short")
             raise S3Unavailable
         return data
+
+    def _body(self, answer: AWSResponse) -> bytes:
+        """An answer's body, as it comes. Raises ImageTooLarge, S3Unavailable."""
+        until = time.monotonic() + LONGEST_SECONDS
+        pieces: list[bytes] = []
+        size = 0
+        while piece := answer.raw.read1(_PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            self._check_size(size)
+            if time.monotonic() > until:
+                _log.warning("S3 did not give an object: it takes more than %g seconds", LONGEST_SECONDS)
+                raise S3Unavailable
+        return b"".join(pieces)
 
     def look_up(self, reference: S3Image) -> S3Object:
         """What is known of an object; nothing of it is read. Raises InvalidS3Object, S3Unavailable."""

@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import pytest
 from facerec.config import read_settings
 from facerec.domain import InlineImage, LocalImage, S3Image
 from facerec.errors import ImageTooLarge, InvalidImage, InvalidS3Object, S3Unavailable
+from facerec.images import s3 as s3_source
 from facerec.images.base import ImageLoader
 from facerec.images.loader import open_loader
 
@@ -203,6 +205,28 @@ def test_answers_that_are_not_whole(answer: bytes, error: type[Exception]) -> No
         with pytest.raises(error):
             loader.load(S3Image(BUCKET, "a.jpg"))
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_store_that_gives_a_byte_now_and_then_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_source, "LONGEST_SECONDS", 0.5)
+    given = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n")
+                for _ in range(3000):
+                    connection.sendall(b"x")
+                    time.sleep(0.02)
+                given.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        loader = open_loader(read_settings(s3_endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}"))
+        with pytest.raises(S3Unavailable):
+            loader.load(S3Image(BUCKET, "a.jpg"))
+    assert not given.is_set()
 
 
 @contextlib.contextmanager
