@@ -109,7 +109,8 @@ a resource that is no collection, with `ResourceNotFoundException`.
 
 ERRORS_INTRODUCTION = """
 The service raises errors by meaning; this is how its two doors send them. At the Rekognition door, what
-AWS clients repeat on their own are `ProvisionedThroughputExceededException` and every 500.
+AWS clients repeat on their own are `ProvisionedThroughputExceededException`, `ThrottlingException` and
+every 500.
 
 The body is `{"__type", "Code", "Logref", "Message"}`; for what AWS's framework answers before an
 operation begins (signatures, JSON, constraints) it is `{"__type", "message"}`. The header

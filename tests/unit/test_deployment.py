@@ -99,6 +99,12 @@ def test_the_extras_of_the_dockerfile_exist() -> None:
         for extra in chosen.split(",")
     }
     assert {"postgres", "gpu"} <= named
+    asked_for = {
+        extra
+        for field in Settings.model_fields.values()
+        for extra in re.findall(r"facerec\[(\w+)\]", field.description or "")
+    }
+    assert asked_for <= named, "a setting asks for a package that the image has not"
     assert named <= set(project["optional-dependencies"])
 
 
