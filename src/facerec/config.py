@@ -441,7 +441,8 @@ class Settings(BaseSettings):
         validation_alias="SIMILARITY_THRESHOLD",
         description="Least similarity at which a face is somebody of the registry, on Rekognition's scale of "
         "0 to 100; up to 1 as a share of it, 0.8 for 80. Default: so high that of 2000 strangers one is "
-        "taken for somebody, however many are enrolled.",
+        "taken for somebody, however many are enrolled. Other searches and comparisons over REST that name "
+        "no threshold take it too, and 80 without it.",
     )
     registry_margin: float = Field(
         0.03,
@@ -455,9 +456,9 @@ class Settings(BaseSettings):
         LivenessPolicy.OFF,
         validation_alias="FACEREC_LIVENESS",
         description="Whether the registry looks for prints and screens where a face should be: off, report "
-        "(a score in the answer) or require (faces below the threshold are refused), which take a model pack "
-        "with liveness networks; or active: a request needs a liveness session that has succeeded "
-        "(docs/liveness.md).",
+        "(a score in the answer, where the model pack has liveness networks), require (faces below the "
+        "threshold are refused, which takes such a pack) or active: a request needs a liveness session that "
+        "has succeeded (docs/liveness.md).",
     )
     liveness_threshold: float = Field(
         50.0,
