@@ -80,6 +80,28 @@ def test_the_end_of_its_terminal_is_the_end_of_the_service(tmp_path: Path, worke
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_serves_where_nothing_can_be_printed(tmp_path: Path, workers: str) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "FACEREC_DATA_DIR": str(tmp_path), "MODEL_PATH": "fake"}
+    with Path("/dev/full").open("wb") as full:  # every write finds the disk full
+        process = subprocess.Popen(
+            [str(FACEREC), "serve", "--port", str(port), "--workers", workers],
+            env=environment,
+            cwd=tmp_path,
+            stdout=full,
+            stderr=full,
+        )
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}"))
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("limit", ["-S -n 90", "-n 90"])
 def test_more_connections_than_descriptors_end_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, workers: str
@@ -99,17 +121,17 @@ def test_more_connections_than_descriptors_end_no_process(
                 client.close()
             else:
                 time.sleep(1)
-        wait_until(lambda: answers(server))
+        wait_until(lambda: answers(server.url))
         assert server.process.poll() is None
         assert "another one is started" not in server.output
         assert "Traceback" not in server.output
         assert server.stop() == 0
 
 
-def answers(server: Server) -> bool:
+def answers(url: str) -> bool:
     """Whether a new connection is answered."""
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{server.url}/health/live").status_code == 200
+        return httpx.get(f"{url}/health/live").status_code == 200
     return False
 
 

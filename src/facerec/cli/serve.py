@@ -64,7 +64,8 @@ def serve(
     tls = _certificate(settings) is not None  # one that can not be read shows now, too
 
     def greet(pack: str) -> None:
-        typer.echo(_greeting(address_of(listening, tls=tls), pack, signed=signed))
+        with contextlib.suppress(OSError):  # a full disk under the log is no reason not to serve
+            typer.echo(_greeting(address_of(listening, tls=tls), pack, signed=signed))
 
     with listening:
         if several:
