@@ -202,6 +202,7 @@ def test_the_first_page_tells_how_every_part_is_and_how_fast_answers_come(page: 
         "Database": "sqlite, answers in",
         "Search index": "embedded",
         "Queue": "sqlite, answers in",
+        "Disk": "MiB free",
     }.items():
         health.filter(has_text=name).filter(has_text=detail).filter(has_text="Well").first.wait_for()
     latency = page.locator(".tile", has_text="Latency")

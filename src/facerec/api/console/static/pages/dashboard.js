@@ -56,8 +56,7 @@ async function look(state, collections) {
     const samples = text === null ? null : readMetrics(text);
     const now = samples && { at: performance.now(), samples, requests: total(samples, COUNTER, ofClients) };
     drawHealth(state.parts, told);
-    const room = each.free_mib === undefined ? "" : `, ${count(each.free_mib)} MiB free`;
-  const speed = drawTraffic(state, now);
+    const speed = drawTraffic(state, now);
     drawTiles(state.tiles, collections, told, jobs, speed);
     state.before = now;
     replace(state.trouble);
@@ -99,6 +98,7 @@ function partDetail(each) {
   if (!each.name) return "";
   const model = each.model_version ? `, model ${each.model_version}, ${each.dimension} numbers a face` : "";
   const behind = each.changes_behind ? `, ${counted(each.changes_behind, "change")} behind` : "";
+  const room = each.free_mib === undefined ? "" : `, ${count(each.free_mib)} MiB free`;
   const speed = each.status === "ok" && !model && !room ? `, answers in ${each.milliseconds} ms` : "";
   return `${each.name}${model}${behind}${room}${speed}`;
 }
