@@ -73,9 +73,13 @@ def test_the_end_of_its_terminal_is_the_end_of_the_service(tmp_path: Path, worke
             stderr=subprocess.STDOUT,
         )
     os.close(far)
-    wait_until(lambda: "facerec listens on" in log.read_text())
-    os.close(near)
-    assert process.wait(60) == 0, log.read_text()
+    try:
+        wait_until(lambda: "facerec listens on" in log.read_text())
+        os.close(near)
+        assert process.wait(60) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
     assert "SIGHUP" not in log.read_text()
 
 
