@@ -94,6 +94,23 @@ def residual_network(shape: Sequence[int | str] = (1, 3, 16, 16), *, opset: int 
     return _serialize(nodes, shape, declared, weights, opset)
 
 
+def depthwise_network() -> bytes:
+    """A network whose tensor "between" has the picture's channels times 3, 0 and -1; a depthwise convolution
+    takes it."""
+    factors = np.diag(np.array([3, 0, -1], np.float32)).reshape(3, 3, 1, 1)
+    nodes = [
+        helper.make_node("Conv", ["image", "factors"], ["between"], kernel_shape=[1, 1]),
+        helper.make_node("Conv", ["between", "ones"], ["output"], kernel_shape=[1, 1], group=3),
+    ]
+    weights = [
+        numpy_helper.from_array(factors, "factors"),
+        numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "ones"),
+    ]
+    shape = (1, 3, 16, 16)
+    declared = [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)]
+    return _serialize(nodes, shape, declared, weights)
+
+
 def _random(random: np.random.Generator, shape: tuple[int, ...], name: str) -> onnx.TensorProto:
     """Weights that neither grow nor shrink what goes through them."""
     spread = 1 / np.sqrt(np.prod(shape[1:]) or 1)

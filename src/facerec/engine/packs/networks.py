@@ -9,9 +9,9 @@ from typing import Protocol
 from facerec.config import Settings
 from facerec.engine.base import Session
 from facerec.engine.runtime.precision import NetworkUse, PrecisionChoice, open_in_precision
-from facerec.engine.runtime.quantized_network import Range
 from facerec.engine.runtime.range_measurement import RecordingSession
 from facerec.engine.runtime.session import F32, INT8, open_session
+from facerec.engine.runtime.tensor_range import Range
 
 logger = logging.getLogger(__name__)
 

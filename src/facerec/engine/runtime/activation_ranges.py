@@ -17,7 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from facerec.engine.runtime.quantized_network import Range
+import numpy as np
+
+from facerec.engine.runtime.tensor_range import Bound, Range
 from facerec.errors import PackError
 
 SUFFIX = ".ranges.toml"
@@ -36,7 +38,7 @@ class ActivationRanges:
     cost: dict[str, float] = field(default_factory=dict)
     """What int8 was measured to change, by the name of the figure."""
     ranges: dict[str, Range]
-    """Least and greatest value of each tensor, by its name in the network's graph."""
+    """Least and greatest value of each tensor, or of its channels, by its name in the network's graph."""
 
 
 def ranges_file(network: Path) -> Path:
@@ -96,7 +98,10 @@ def ranges_text(ranges: ActivationRanges) -> str:
     if ranges.cost:
         lines += ["", "[cost]", *(f"{_quoted(name)} = {value}" for name, value in ranges.cost.items())]
     lines += ["", "[ranges]"]
-    lines += [f"{_quoted(name)} = [{low:.6g}, {high:.6g}]" for name, (low, high) in ranges.ranges.items()]
+    lines += [
+        f"{_quoted(name)} = [{_bound_text(low)}, {_bound_text(high)}]"
+        for name, (low, high) in ranges.ranges.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -116,13 +121,13 @@ def parse_ranges(text: str, name: str) -> ActivationRanges:
     if wrong:
         raise PackError(
             f"{name}: the range of {wrong[0]!r} is {ranges[wrong[0]]!r}; expected two finite numbers, the "
-            f"lesser first; {_REMEDY}"
+            f"lesser first, or lists with such a number for each channel; {_REMEDY}"
         )
     return ActivationRanges(
         network=str(stated[0]).lower(),
         source=str(stated[1]),
         cost={figure: float(value) for figure, value in cost.items() if _is_number(value)},
-        ranges={tensor: (float(low), float(high)) for tensor, (low, high) in ranges.items()},
+        ranges={tensor: (_bound(low), _bound(high)) for tensor, (low, high) in ranges.items()},
     )
 
 
@@ -146,10 +151,22 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_range(bounds: Any) -> bool:
-    """Two finite numbers, the lesser first."""
-    return (
-        isinstance(bounds, list)
-        and len(bounds) == 2
-        and all(map(_is_number, bounds))
-        and bounds[0] <= bounds[1]
-    )
+    """Two finite numbers, the lesser first, or lists with such a number for each channel."""
+    if not (isinstance(bounds, list) and len(bounds) == 2):
+        return False
+    low, high = (each if isinstance(each, list) else [each] for each in bounds)
+    lengths = {len(each) for each in bounds if isinstance(each, list)}
+    fit = len(lengths) < 2 and 0 not in lengths and all(map(_is_number, [*low, *high]))
+    return fit and bool(np.all(np.array(low) <= np.array(high)))
+
+
+def _bound(value: Any) -> Bound:
+    """A bound as it is read: a number, or a list of one for each channel."""
+    return tuple(map(float, value)) if isinstance(value, list) else float(value)
+
+
+def _bound_text(bound: Bound) -> str:
+    """A bound as TOML; channels, of which there are thousands, with four digits."""
+    if isinstance(bound, tuple):
+        return f"[{', '.join(f'{each:.4g}' for each in bound)}]"
+    return f"{bound:.6g}"

@@ -14,9 +14,9 @@ from facerec.engine.base import Session
 from facerec.engine.runtime.activation_ranges import find_ranges
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.processor import Int8Products, int8_products, multiplies_bf16
-from facerec.engine.runtime.quantized_network import Range
 from facerec.engine.runtime.reshaping import InputShape
 from facerec.engine.runtime.session import BF16, F32, INT8, on_graphics_card, open_session
+from facerec.engine.runtime.tensor_range import Range
 from facerec.errors import ConfigurationError, PackError
 
 WRONG = "answers otherwise than in f32"

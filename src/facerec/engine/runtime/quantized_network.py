@@ -3,8 +3,10 @@
 Every convolution and matrix product gets whole numbers: activations in 256 steps of their range (one scale a
 tensor, uint8, affine), weights in 255 symmetric steps of the largest one (a scale for each output channel,
 int8), as B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference", 2018, propose. The network says so in ONNX's own words (`QuantizeLinear`, `DequantizeLinear`), so
-that every runtime that has integer arithmetic uses it, and any other computes the same in float32.
+Inference", 2018, propose. Before that, channels are balanced where it costs nothing (see
+`facerec.engine.runtime.channel_balance`). The network says so in ONNX's own words (`QuantizeLinear`,
+`DequantizeLinear`), so that every runtime that has integer arithmetic uses it, and any other computes the
+same in float32.
 
 x86 processors without VNNI add the products of two neighbouring input channels in 16 bits. For them a
 channel's weights have fewer steps where two neighbours would come to more than fits: nothing overflows.
@@ -21,10 +23,9 @@ import onnx.version_converter
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from facerec.engine.runtime.channel_balance import balance_channels
+from facerec.engine.runtime.tensor_range import Range
 from facerec.errors import PackError
-
-Range = tuple[float, float]
-"""Least and greatest value of a tensor."""
 
 _OPSET = 13
 """The first version of ONNX's operators in which weights can have a scale for each channel."""
@@ -32,11 +33,15 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _LARGE_KERNEL = 7
 _STEPS = 255
 _MOST_WEIGHT = 127
-_MOST_PAIR = 127.5
-"""Most steps that two neighbouring weights of one sign may come to before they are rounded: rounded they are
-128 at most, and 128 products with 255 are below 2^15."""
+_MOST_PAIR = 126.5
+"""Most steps that two neighbouring weights of one sign may come to before they are rounded: rounded, each by
+less than one, they are 128 at most, and 128 products with 255 are below 2^15."""
 _NEVER_ZERO = 1e-12
 """Least scale of a channel whose weights are all zero."""
+_SCALES = np.linspace(1, 1.25, 64, dtype=np.float32)
+"""Times the finest scale that a depthwise kernel's may be."""
+_ALIKE = 0.95
+"""How far neighbouring pixels of a channel are taken to be equal."""
 
 
 def quantize_network(
@@ -60,9 +65,10 @@ def quantize_network(
             f"the activation ranges are not this network's: {len(missing)} of its {len(tensors)} tensors "
             f"have none, such as {missing[0]!r}"
         )
+    balanced = balance_channels(changed, {name: ranges[name] for name in tensors})
     graph = _Rewriting(changed.graph, short_sums)
     for name in tensors:
-        graph.quantize(name, ranges[name])
+        graph.quantize(name, *balanced[name])
     graph.write()
     return changed
 
@@ -122,11 +128,11 @@ class _Rewriting:
         """Index the weights."""
         self.weights = {weight.name: weight for weight in self.graph.initializer}
 
-    def quantize(self, tensor: str, bounds: Range) -> None:
-        """Round a tensor to 256 steps between its bounds, of which zero, the padding's value, is one."""
-        low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
+    def quantize(self, tensor: str, least: float, greatest: float) -> None:
+        """Round a tensor to 256 steps between two bounds, of which zero, the padding's value, is one."""
+        low, high = min(least, 0.0), max(greatest, 0.0)
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise PackError(f"the range of the activation {tensor!r} is not finite: {bounds}")
+            raise PackError(f"the range of the activation {tensor!r} is not finite: {least} to {greatest}")
         scale = (high - low) / _STEPS
         if scale < _NEVER_ZERO:
             return
@@ -183,8 +189,9 @@ class _Rewriting:
         if self.short_sums:
             scale = np.maximum(scale, _largest_pair(np.moveaxis(values, axis, 0)) / _MOST_PAIR)
         scale = np.maximum(scale, _NEVER_ZERO)
-        steps = np.round(values / np.expand_dims(scale, others)).astype(np.int8)
-        self.parameters[f"{name}/steps"] = steps
+        if axis == 0 and values.ndim == 4 and values.shape[1] == 1:
+            scale = _best_scales(values, scale)
+        self.parameters[f"{name}/steps"] = _whole_steps(values / np.expand_dims(scale, others))
         self.parameters[f"{name}/scale"] = scale.astype(np.float32)
         self.parameters[f"{name}/zero"] = np.zeros(scale.shape, np.int8)
         return helper.make_node(
@@ -193,6 +200,35 @@ class _Rewriting:
             [f"{name}/rounded"],
             axis=axis,
         )
+
+
+def _whole_steps(weights: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Weights given in steps, (outputs, inputs, ...), as whole numbers: each kernel keeps its sum, to half a
+    step.
+
+    The pixels that a kernel weighs are nearly equal in most of a picture; there the sum of its errors is what
+    counts. What a kernel that looks for edges (large weights of both signs) gives in a dark picture is little
+    more than that sum: rounded each to the nearest, such weights drowned faint faces. So what one weight is
+    too little or too much, the next makes good.
+    """
+    kernels = weights.reshape(*weights.shape[:2], -1)
+    sums = np.round(np.cumsum(kernels, axis=2))
+    steps = np.diff(sums, axis=2, prepend=0).clip(-_MOST_WEIGHT, _MOST_WEIGHT)
+    return steps.reshape(weights.shape).astype(np.int8)
+
+
+def _best_scales(kernels: NDArray[np.float32], finest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scales, (channels,), near the finest ones by which depthwise kernels lose least.
+
+    kernels: (channels, 1, height, width). With so few weights that share a scale, one that fits them can be
+    found.
+    """
+    tried = _SCALES[:, None] * finest
+    steps = tried[:, :, None, None, None]
+    errors = (_whole_steps(kernels / steps) * steps - kernels).reshape(*tried.shape, -1)
+    costs = _ALIKE * errors.sum(axis=2) ** 2 + (1 - _ALIKE) * (errors**2).sum(axis=2)
+    best: NDArray[np.float32] = tried[costs.argmin(axis=0), np.arange(len(finest))]
+    return best
 
 
 def _largest_pair(weights: NDArray[np.float32]) -> NDArray[np.float32]:

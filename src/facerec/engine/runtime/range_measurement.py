@@ -1,8 +1,8 @@
 """Measures the ranges of a network's activations while it works as it always does.
 
-`RecordingSession` answers as the network does, and notes the least and the greatest value of each tensor
-that quantising needs. So a pack's own detector and recogniser, given pictures, see exactly what they see in
-service.
+`RecordingSession` answers as the network does, and notes the least and the greatest value of each tensor, or
+of each of its channels, that quantising needs. So a pack's own detector and recogniser, given pictures, see
+exactly what they see in service.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from facerec.engine.base import Floats, Session
+from facerec.engine.runtime.channel_balance import balanced_tensors
 from facerec.engine.runtime.pixel_input import PixelInput
-from facerec.engine.runtime.quantized_network import Range, quantized_tensors
+from facerec.engine.runtime.quantized_network import quantized_tensors
 from facerec.engine.runtime.reshaping import InputShape, first_input
 from facerec.engine.runtime.session import open_session
+from facerec.engine.runtime.tensor_range import Bound, Range
 from facerec.errors import PackError
 
 _OUTLIERS = 0.01
@@ -55,6 +57,7 @@ class RecordingSession:
         outputs = {output.name for output in network.graph.output}
         self._recorded = [name for name in tensors if name not in outputs and name != self._input]
         self._tensors = tensors
+        self._by_channel = frozenset(balanced_tensors(network))
         for name in self._recorded:
             network.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         self._session: Session = open_session(
@@ -66,8 +69,8 @@ class RecordingSession:
             pixels=pixels,
         )
         self._lock = threading.Lock()
-        self._lows: dict[str, list[float]] = {name: [] for name in tensors}
-        self._highs: dict[str, list[float]] = {name: [] for name in tensors}
+        self._lows: dict[str, list[Floats]] = {name: [] for name in tensors}
+        self._highs: dict[str, list[Floats]] = {name: [] for name in tensors}
         self.input_names = self._session.input_names
         self.output_names = self._session.output_names[: self._outputs]
         self.input_shape = self._session.input_shape
@@ -80,9 +83,14 @@ class RecordingSession:
             seen[self._input] = np.asarray(inputs[0], np.float32)
         with self._lock:
             for name, value in seen.items():
-                if name in self._lows:
-                    self._lows[name].append(float(value.min()))
-                    self._highs[name].append(float(value.max()))
+                if name in self._by_channel:
+                    others = (0, *range(2, value.ndim))
+                    # Zero is in the range of every channel anyway: most then have the same least value.
+                    self._lows[name].append(value.min(axis=others, initial=0))
+                    self._highs[name].append(value.max(axis=others, initial=0))
+                elif name in self._lows:
+                    self._lows[name].append(value.min())
+                    self._highs[name].append(value.max())
         return [values[name] for name in self.output_names]
 
     def forget(self) -> None:
@@ -106,16 +114,26 @@ class RecordingSession:
                 found[name] = min(ends), max(ends)
                 continue
             lows, highs = self._lows[name], self._highs[name]
-            if not lows or not np.isfinite([*lows, *highs]).all():
+            if not lows or not np.isfinite(np.array([*lows, *highs])).all():
                 state = "gave numbers that are not finite" if lows else "never ran"
                 raise PackError(f"the ranges of {name!r} can not be told: the network {state}")
             found[name] = _trimmed(lows, highs)
         return found
 
 
-def _trimmed(lows: Sequence[float], highs: Sequence[float]) -> Range:
+def _trimmed(lows: Sequence[Floats], highs: Sequence[Floats]) -> Range:
     """The range that all runs but the outliers stay in."""
-    return float(np.quantile(lows, _OUTLIERS)), float(np.quantile(highs, 1 - _OUTLIERS))
+    return (
+        _bound(np.quantile(np.array(lows), _OUTLIERS, axis=0)),
+        _bound(np.quantile(np.array(highs), 1 - _OUTLIERS, axis=0)),
+    )
+
+
+def _bound(values: NDArray[np.floating]) -> Bound:
+    """One number where there is one, or all channels have the same; else theirs, (channels,)."""
+    if (values == values.flat[0]).all():
+        return float(values.flat[0])
+    return tuple(values.tolist())
 
 
 def _load(file: Path) -> onnx.ModelProto:

@@ -33,9 +33,10 @@ from facerec.engine.runtime.graphics_card import (
 )
 from facerec.engine.runtime.pixel_input import PixelInput, take_pixels
 from facerec.engine.runtime.processor import Int8Products, int8_products
-from facerec.engine.runtime.quantized_network import Range, quantize_network
+from facerec.engine.runtime.quantized_network import quantize_network
 from facerec.engine.runtime.reshaping import InputShape, reshape_input
 from facerec.engine.runtime.reshaping import input_shape as declared_shape
+from facerec.engine.runtime.tensor_range import Range
 from facerec.errors import ConfigurationError, PackError
 
 _INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}

@@ -33,7 +33,13 @@ def ranges_of(network: Path) -> ActivationRanges:
         network=hashlib.sha256(network.read_bytes()).hexdigest(),
         source='40 pictures of "us", 3 faces',
         cost={"accuracy f32": 0.99167, "mean cosine of f32 and int8": 0.995},
-        ranges={"input.1": (-0.996094, 0.996094), 'odd "name"\n\\ü': (0.0, 1.5), "zero": (0.0, 0.0)},
+        ranges={
+            "input.1": (-0.996094, 0.996094),
+            'odd "name"\n\\ü': (0.0, 1.5),
+            "zero": (0.0, 0.0),
+            "channels": ((-1.25, 0.0), (0.5, 3.0)),
+            "positive": (0.0, (0.5, 1.5, 1234.0)),
+        },
     )
 
 
@@ -68,6 +74,11 @@ def test_ranges_of_other_weights_are_refused(network: Path) -> None:
         ("[0, 1.5]", "[0, inf]", "expected two finite numbers"),
         ("[0, 1.5]", '[0, "1"]', "expected two finite numbers"),
         ("[0, 1.5]", "[false, true]", "expected two finite numbers"),
+        ("[0.5, 3]", "[0.5, -1]", "or\\s+lists with such a number for each channel"),
+        ("[0.5, 3]", "[0.5]", "'channels' is"),
+        ("[0.5, 3]", "[0.5, 3, 4]", "'channels' is"),
+        ("[0.5, 3]", "[]", "'channels' is"),
+        ("[0.5, 3]", "[0.5, nan]", "'channels' is"),
     ],
 )
 def test_a_damaged_file_is_named_and_says_how_to_mend_it(

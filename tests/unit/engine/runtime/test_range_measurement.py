@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_networks import residual_network
+from small_networks import depthwise_network, residual_network
 
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.range_measurement import RecordingSession
@@ -48,9 +48,20 @@ def test_it_notes_what_goes_into_products_and_sums(network: Path, runtime: str) 
     assert ranges["image"] == pytest.approx((-2, 3), abs=0.05)
     low, high = ranges["first"]
     assert low == 0
+    assert isinstance(high, float)
     assert high > 0
     recording.forget()
     assert recording.runs == 0
+
+
+def test_it_notes_each_channel_of_what_goes_into_depthwise_convolutions(tmp_path: Path, runtime: str) -> None:
+    file = tmp_path / "depthwise.onnx"
+    file.write_bytes(depthwise_network())
+    recording = RecordingSession(file, runtime=runtime, threads=1, input_shape=(1, 3, None, None))
+    for side in (4, 8):
+        recording.run(np.full((1, 3, side, side), 2, np.float32))
+    # Three times the picture, none of it, and the picture's opposite.
+    assert recording.ranges() == {"image": (2, 2), "between": ((0, 0, -2), (6, 0, 0))}
 
 
 def test_the_range_of_an_image_follows_from_its_pixels(network: Path) -> None:
