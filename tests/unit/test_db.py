@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from facerec.db import Database
+from facerec.db import together as together_module
 from facerec.db.numbers import is_among, number_list
 from facerec.db.prepared import Prepared
 from facerec.db.sealed import SealedBytes
@@ -265,6 +266,111 @@ def test_many_threads_write_together(database: Database) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(work, range(300))) == [f"{number:03}" for number in range(300)]
     assert names(database) == [f"{number:03}" for number in range(300)]
+
+
+def announced(database: Database, barrier: threading.Barrier, name: str, until: threading.Event) -> str:
+    """In a thread: announce a write, wait for the others who do and for an event, and write."""
+    with database.announced():
+        barrier.wait(30)
+        assert until.wait(60)
+        return database.write_together(functools.partial(insert, name=name))
+
+
+def wait_for_company(database: Database) -> None:
+    """Until a write waits for company."""
+    began = time.monotonic()
+    while not (lane := database._together._lanes.get(None)) or not lane.committing:
+        assert time.monotonic() - began < 30
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def waiting_for_one_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[list[object], Callable[[], None]]]:
+    """Of four announced writes one has come: the commits since, and what lets another one of them come."""
+    monkeypatch.setattr(together_module, "PATIENCE_SECONDS", 60.0)
+    commits: list[object] = []
+    sa.event.listen(database._engine, "commit", commits.append)
+    barrier, come = threading.Barrier(4), [threading.Event() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            for number, event in enumerate(come):
+                pool.submit(announced, database, barrier, f"n{number}", event)
+            come[0].set()
+            wait_for_company(database)
+            time.sleep(0.05)
+            assert commits == []
+            yield commits, come[1].set
+        finally:
+            for event in come:
+                event.set()
+
+
+def wait_for_names(database: Database, *wanted: str) -> None:
+    began = time.monotonic()
+    while names(database) != list(wanted):
+        assert time.monotonic() - began < 30
+        time.sleep(0.01)
+
+
+def test_announced_writes_wait_until_half_of_them_have_come(
+    database: Database, waiting_for_one_more: tuple[list[object], Callable[[], None]]
+) -> None:
+    commits, another = waiting_for_one_more
+    another()
+    wait_for_names(database, "n0", "n1")
+    assert len(commits) == 1
+
+
+def test_a_write_that_was_not_announced_waits_for_none_that_was(
+    database: Database, waiting_for_one_more: tuple[list[object], Callable[[], None]]
+) -> None:
+    commits, _ = waiting_for_one_more
+    with ThreadPoolExecutor(1) as pool:
+        assert (
+            pool.submit(database.write_together, functools.partial(insert, name="hasty")).result(20)
+            == "hasty"
+        )
+    wait_for_names(database, "hasty", "n0")
+    assert len(commits) == 1
+
+
+def test_an_announced_write_waits_for_none_that_never_comes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together_module, "PATIENCE_SECONDS", 60.0)
+    barrier, come = threading.Barrier(3), [threading.Event() for _ in range(3)]
+
+    def leaves(number: int) -> None:
+        with database.announced():
+            barrier.wait(30)
+            assert come[number].wait(60)
+            raise KeyError("mine")
+
+    with ThreadPoolExecutor(3) as pool:
+        come[0].set()
+        writes = pool.submit(announced, database, barrier, "kept", come[0])
+        failing = [pool.submit(leaves, number) for number in (1, 2)]
+        wait_for_company(database)
+        come[1].set()
+        come[2].set()
+        assert writes.result(30) == "kept"
+        assert all(isinstance(each.exception(30), KeyError) for each in failing)
+    with database.announced():  # alone
+        assert database.write_together(functools.partial(insert, name="alone")) == "alone"
+
+
+def test_an_announced_write_waits_no_longer_than_its_patience(database: Database) -> None:
+    barrier, now, never = threading.Barrier(3), threading.Event(), threading.Event()
+    now.set()
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            for name in ("late", "later"):
+                pool.submit(announced, database, barrier, name, never)
+            assert pool.submit(announced, database, barrier, "kept", now).result(30) == "kept"
+        finally:
+            never.set()
 
 
 @pytest.mark.parametrize("wanted", [[], [2], [3, 1, 9], list(range(2, 100_000))])

@@ -164,6 +164,14 @@ class Database:
         """
         return self._together.do(work, None if self._backend.shared_lane else lane)
 
+    def announced(self) -> AbstractContextManager[None]:
+        """A block in which this thread calls `write_together`, once, and nobody waits for it.
+
+        That write may wait a moment for those of other such blocks, to share their commit; it holds up no
+        other.
+        """
+        return self._together.announced()
+
     def stream(
         self,
         connection: Connection,

@@ -9,7 +9,7 @@ import pytest
 from album_house import BUCKET, AlbumHouse, leased, open_albums
 from service_house import picture
 
-from facerec.domain import S3Image, UrlImage
+from facerec.domain import ImageReference, S3Image, UrlImage
 from facerec.errors import (
     AlbumNotFound,
     AlreadyExists,
@@ -188,6 +188,25 @@ def test_a_call_broken_off_before_it_queued_is_made_good(albums: AlbumHouse) -> 
     assert counts(albums) == (0, 2, 0, 0)
     albums.albums.dispatch_all()
     assert not albums.queue.jobs
+
+
+def test_the_write_of_an_image_is_announced_while_it_is_looked_at(
+    albums: AlbumHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    albums.albums.create("wedding")
+    albums.add("wedding", albums.bucket.paint("w/1.jpg", "ann"))
+    together, load = albums.house.database._together, albums.bucket.load
+    to_come: list[int] = []
+
+    def noted(reference: ImageReference) -> bytes:
+        to_come.append(together._to_come)
+        return load(reference)
+
+    monkeypatch.setattr(albums.bucket, "load", noted)
+    albums.drain()
+    assert counts(albums) == (0, 1, 0, 0)
+    assert to_come == [1]
+    assert together._to_come == together._announced == 0
 
 
 def test_one_that_dies_while_it_queues_leaves_few_images_with_two_jobs(

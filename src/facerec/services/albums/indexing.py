@@ -168,14 +168,15 @@ class AlbumIndexing:
                 image_id=result.image_id,
             )
 
-        self._faces.index(
-            album.collection,
-            reference,
-            external_image_id=image.external_id,
-            identity=album.collection_identity,
-            note=note,
-            likely_new=job.attempt == 1,
-        )
+        with self._database.announced():
+            self._faces.index(
+                album.collection,
+                reference,
+                external_image_id=image.external_id,
+                identity=album.collection_identity,
+                note=note,
+                likely_new=job.attempt == 1,
+            )
 
     def _fail(self, image: AlbumImage, job: Job, reason: str) -> None:
         now = self._clock()
