@@ -26,7 +26,7 @@ from facerec.config import Settings
 from facerec.db import Database
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
-from facerec.errors import DiskFull, FacerecError
+from facerec.errors import DiskFull, FacerecError, StorageError
 from facerec.jobs.base import JobQueue
 from facerec.services.figures import condition_of
 from facerec.sessions.base import SessionStore
@@ -158,13 +158,7 @@ def parts_of(
         told = asdict(condition)
         return {name: told[name] for name in ("changes_behind", "seconds_behind", "trouble")}
 
-    def ask_disk() -> None:
-        if free_bytes(settings.data_dir) < settings.disk_reserve_mib * 2**20:
-            raise DiskFull
-
-    def room() -> Facts:
-        return {"free_mib": free_bytes(settings.data_dir) // 2**20}
-
+    disk = _Disk(settings.data_dir, settings.disk_reserve_mib)
     here = database.name
     return [
         Part(name="model", kind=contract.pack, ask=ask_engine, facts=lambda: model, required=True),
@@ -174,14 +168,32 @@ def parts_of(
         Part(name="sessions", kind="redis" if settings.redis_url else here, ask=sessions.ping),
         Part(name="queue", kind="sqs" if settings.sqs_queue_name else here, ask=jobs.ping),
         # A full one fails what is stored; searches go on.
-        Part(name="disk", kind="local", ask=ask_disk, facts=room),
+        Part(name="disk", kind="local", ask=disk.ask, facts=disk.facts),
     ]
 
 
-def free_bytes(folder: Path) -> int:
-    """Room left on the disk of a folder, or of where it would be made, for those who are not root."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    return shutil.disk_usage(there).free
+class _Disk:
+    """Room on the disk of a folder, or of where it would be made."""
+
+    def __init__(self, folder: Path, reserve_mib: int) -> None:
+        """reserve_mib: room, in MiB, below which the disk counts as full."""
+        self._folder = folder.absolute()
+        self._reserve_mib = reserve_mib
+        self._free_mib = 0
+
+    def ask(self) -> None:
+        """Raises DiskFull, and StorageError where the disk can not be asked."""
+        try:
+            there = next(each for each in (self._folder, *self._folder.parents) if each.exists())
+            self._free_mib = shutil.disk_usage(there).free // 2**20
+        except OSError as error:
+            raise StorageError(f"The disk can not be asked for its room: {error.strerror}") from error
+        if self._free_mib < self._reserve_mib:
+            raise DiskFull
+
+    def facts(self) -> Facts:
+        """As it was when it was asked: a disk that hangs holds up nobody."""
+        return {"free_mib": self._free_mib}
 
 
 class Health:
