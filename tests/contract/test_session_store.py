@@ -208,7 +208,7 @@ def test_a_bucket_fills_again(store: SessionStore, kind: str) -> None:
     wait = store.take(kind, per_second=50, burst=2)
     if wait:  # a slow machine may have got its next one by now
         assert wait <= 1 / 50
-        time.sleep(wait)
+        time.sleep(wait + 0.001)  # a clock that is being set right is a few microseconds behind
     assert store.take(kind, per_second=50, burst=2) == 0
 
 
