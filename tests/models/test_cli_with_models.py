@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from int8_products import INT8_HERE
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -144,8 +146,8 @@ def test_accuracy_of_scrfd_and_mobilefacenet(
     )
     report = parsed(result)
     assert report["WithoutFace"] == []
-    # Of 1200 pairs 1190, in int8 as in float32.
-    assert report["Accuracy"] >= 0.991
+    # Of 1200 pairs 1192 in int8; 1190 in float32, in which a processor without products of int8 runs it.
+    assert report["Accuracy"] >= (0.992 if INT8_HERE else 0.991)
     assert next(point["Tar"] for point in report["TarAtFar"] if point["Far"] == 1e-2) >= 0.99
     knots = report["Calibration"]["Knots"]
     assert knots == sorted(knots)

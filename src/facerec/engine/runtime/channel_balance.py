@@ -22,7 +22,7 @@ from facerec.errors import PackError
 
 _KEEPS_FACTORS = ("LeakyRelu", "PRelu", "Relu")
 """Activations that give a channel times a factor where they are given it so."""
-_MOST_FACTOR = 8.0
+_MOST_FACTOR = 4.0
 """Most times that a channel is enlarged: one that hardly showed while it was measured may be needed on other
 pictures."""
 
