@@ -18,10 +18,8 @@ from typing import Annotated
 import typer
 
 from facerec.bootstrap import open_service, open_telling, open_worker
+from facerec.cli.orders import order, read_order
 from facerec.cli.output import note, one_line_errors
-from facerec.cli.ray_worker import drive
-from facerec.cli.supervisor import order
-from facerec.cli.worker import read_order
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.observability.exposition import (
@@ -59,6 +57,8 @@ def worker(
     overrides = {} if processes is None else {"worker_processes": processes}
     settings = read_settings(**overrides)
     if ray:
+        from facerec.cli.ray_worker import drive  # imported here: the others need nothing of it
+
         configure_logging(settings.log_level, form=settings.log_format)
         stopping = threading.Event()
         with _signals(stopping, lambda: os._exit(1)), _spot(settings, stopping):
@@ -137,20 +137,20 @@ def _start(settings: Settings, number: int) -> subprocess.Popen[bytes]:
     """Start one of several processes."""
     # -P: nothing in the working folder is taken for a module. In a group of its own, so that Ctrl+C reaches
     # it by way of this process alone; in this session, for Linux weighs niceness within a session.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "facerec.cli.jobs_worker"],
+    process = subprocess.Popen(  # noqa: S603 - a number of our own
+        [sys.executable, "-P", "-m", "facerec.cli.jobs_worker", str(number)],
         stdin=subprocess.PIPE,
         process_group=0,
     )
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-            pipe.write(order(settings, number))
+            pipe.write(order(settings))
     return process
 
 
-def _work_as_told() -> None:
+def _work_as_told(number: int) -> None:
     parent = os.getppid()
-    settings, number = read_order(sys.stdin.buffer.read())
+    settings = read_order(sys.stdin.buffer.read()).share(number)
     # What happens to the machine, the process that started this one is told; and it tells the metrics of all.
     settings = settings.model_copy(update={"spot_notice": "off", "metrics_port": None})
     name_process(f"worker-{number}")
@@ -166,4 +166,4 @@ def _work_as_told() -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        _work_as_told()
+        _work_as_told(int(sys.argv[1]))

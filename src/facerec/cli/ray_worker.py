@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from facerec.bootstrap import open_service, open_telling, open_worker
+from facerec.cli.orders import order, read_order
 from facerec.cli.output import note
-from facerec.cli.supervisor import order
-from facerec.cli.worker import read_order
 from facerec.config import Settings
 from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
@@ -28,13 +27,13 @@ def drive(settings: Settings, address: str | None, stopping: threading.Event) ->
         cluster(address, several_machines=settings.database_url is not None),
     ):
         note(f"Jobs are done by the actors of a Ray cluster, {own.jobs_at_once} at a time each.")
-        ActorPool(partial(open_actor, order(own, 1)), cpus=own.threads).run(stopping)
+        ActorPool(partial(open_actor, order(own)), cpus=own.threads).run(stopping)
 
 
 @contextlib.contextmanager
 def open_actor(content: bytes) -> Iterator[Worker]:
     """In an actor: the worker of a service with the settings of an order."""
-    settings, _ = read_order(content)
+    settings = read_order(content)
     configure_logging(settings.log_level, form=settings.log_format, process="actor")
     share_heaps(settings.threads)
     with open_service(settings) as service:

@@ -11,7 +11,6 @@ is left of deleted collections) it has done when the others begin.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
 import socket
@@ -20,10 +19,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from facerec.api.link import CLOSED, LEAVING, READY, SupervisorEnd
 from facerec.api.server import BACKLOG, PATIENCE_SECONDS
+from facerec.cli.orders import order
 from facerec.config import Settings
 from facerec.errors import FacerecError
 from facerec.observability.exposition import forget_process
@@ -283,7 +281,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *_command(theirs.fileno()),
+                *_command(theirs.fileno(), number),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
                 process_group=0,  # Ctrl+C is the supervisor's
@@ -293,7 +291,7 @@ class Supervisor:
         self._begin(self._see_off(worker))
         asyncio.get_running_loop().add_reader(worker.end, self._hear, worker)
         assert process.stdin is not None  # noqa: S101 - narrows the type
-        process.stdin.write(order(settings, number))
+        process.stdin.write(order(settings))
         process.stdin.close()
         return worker
 
@@ -427,18 +425,10 @@ def from_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def order(settings: Settings, number: int) -> bytes:
-    """What a worker reads from its standard input: its number (from 1), and the settings of the service."""
-    values = settings.model_dump(mode="json")
-    # Secrets would be stars; the pipe is between these two processes alone.
-    values |= {name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)}
-    return json.dumps({"number": number, "settings": values}).encode()
-
-
-def _command(descriptor: int) -> list[str]:
-    """The command line of a worker, given the descriptor of its end of the link."""
+def _command(descriptor: int, number: int) -> list[str]:
+    """The command line of a worker, given the descriptor of its end of the link, and its number."""
     # -P: nothing in the working folder is taken for a module.
-    return [sys.executable, "-P", "-m", "facerec.cli.worker", str(descriptor)]
+    return [sys.executable, "-P", "-m", "facerec.cli.worker", str(descriptor), str(number)]
 
 
 def _how_it_ended(worker: _Worker) -> str:

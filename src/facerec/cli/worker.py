@@ -1,12 +1,12 @@
-"""One of the processes that `facerec serve` answers with; its supervisor starts it, with a number.
+"""One of the processes that `facerec serve` answers with; its supervisor starts it, with two numbers.
 
-The number is the descriptor of its end of the link. What it is to do comes on standard input.
+They are the descriptor of its end of the link, and its own number from 1. The settings come on standard
+input.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -17,26 +17,20 @@ from facerec.api.link import WorkerEnd
 from facerec.api.server import CONNECTIONS_PER_REQUEST, PATIENCE_SECONDS, run_worker
 from facerec.api.watching import Draining
 from facerec.bootstrap import open_service
+from facerec.cli.orders import read_order
 from facerec.cli.output import one_line_errors
 from facerec.cli.serve import opened_certificate
-from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.observability.exposition import name_process
 from facerec.observability.logs import configure_logging
 
 
-def read_order(content: bytes) -> tuple[Settings, int]:
-    """The settings of one worker, its share of what is split, and its number; see `supervisor.order`."""
-    given = json.loads(content)
-    return read_settings(**given["settings"]).share(given["number"]), given["number"]
-
-
-def work(descriptor: int) -> None:
+def work(descriptor: int, number: int) -> None:
     """Answer requests until the supervisor says that it is enough, or is gone."""
     joined = socket.socket(fileno=descriptor)
     joined.set_inheritable(False)
     link = WorkerEnd(joined, patience=PATIENCE_SECONDS)
-    settings, number = read_order(sys.stdin.buffer.read())
+    settings = read_order(sys.stdin.buffer.read()).share(number)
     configure_logging(settings.log_level, form=settings.log_format, process=f"worker-{number}")
     share_heaps(settings.threads)
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -65,4 +59,4 @@ def _stop(_number: int, _frame: object) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        work(int(sys.argv[1]))
+        work(int(sys.argv[1]), int(sys.argv[2]))

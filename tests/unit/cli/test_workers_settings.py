@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facerec.cli.supervisor import order
-from facerec.cli.worker import read_order
+from facerec.cli.orders import order, read_order
 from facerec.config import MEBIBYTE, Settings, read_settings
 
 
@@ -28,7 +27,7 @@ def test_a_worker_reads_the_settings_that_its_supervisor_has(
     monkeypatch.setenv("FACEREC_THREADS", "99")
     monkeypatch.setenv("FACEREC_MAX_QUEUE", "99")
     (tmp_path / ".env").write_text("FACEREC_HOST=0.0.0.0\n")
-    assert read_order(order(settings, 1)) == (settings.share(1), 1)
+    assert read_order(order(settings)) == settings
 
 
 def test_every_setting_gets_across(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,7 +41,7 @@ def test_every_setting_gets_across(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         except Exception:  # noqa: BLE001 - a setting of another type than text
             continue
         settings = settings.model_copy(update={name: getattr(changed, name)})
-    assert read_order(order(settings, 1))[0] == settings.share(1)
+    assert read_order(order(settings)) == settings
 
 
 def test_the_machine_and_the_bounds_are_split() -> None:
