@@ -25,6 +25,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Tests that run a network by ONNX Runtime itself, past facerec, which switches this off: it tells its makers.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+# Most servers that tests start have an empty data folder: they need not compile the same networks each time.
+os.environ["FACEREC_COMPILED_DIR"] = str(REPOSITORY / "build" / "compiled")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:

@@ -76,7 +76,8 @@ def demo(
 def _temporary_service(settings: Settings) -> Iterator[Service]:
     """A service whose data goes away with it; packs stay where they are."""
     with tempfile.TemporaryDirectory(prefix="facerec-demo-") as folder:
-        own = settings.model_copy(update={"packs_dir": settings.packs_folder, "data_dir": Path(folder)})
+        models = {"packs_dir": settings.packs_folder, "compiled_dir": settings.compiled_folder}
+        own = settings.model_copy(update={**models, "data_dir": Path(folder)})
         with open_service(own) as service:
             service.collections.create(COLLECTION)
             yield service

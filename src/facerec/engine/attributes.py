@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from facerec.domain import AgeRange, Attributes, Gender, Pose
 from facerec.engine.base import AttributeModel, Floats, Pixels, Session
 from facerec.engine.landmark_names import POINTS_68, POINTS_106
+from facerec.engine.runtime.compiled_forms import CompiledForms
 from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
@@ -24,11 +25,14 @@ _MARGIN = 1.5
 """Side of the square that is cut out, in longer sides of the box; as insightface cuts it."""
 
 
-def open_attribute_model(kind: str, file: Path, *, runtime: str, threads: int) -> AttributeModel:
+def open_attribute_model(
+    kind: str, file: Path, *, runtime: str, threads: int, compiled: Path | None = None
+) -> AttributeModel:
     """Open an attribute network of a pack.
 
     kind: "genderage" gives a GenderAge; "2d106" and "1k3d68" give a Landmarks106 or Landmarks68, which is a
     `facerec.engine.base.DenseLandmarker` too and provides no attribute. runtime, threads: see `open_session`.
+    compiled: folder of compiled networks (`CompiledForms`).
 
     Raises PackError when the file can not be used, ConfigurationError for an unknown kind or runtime.
     """
@@ -39,7 +43,8 @@ def open_attribute_model(kind: str, file: Path, *, runtime: str, threads: int) -
     }
     if kind not in kinds:
         raise ConfigurationError(f"the attribute model {kind!r} is unknown: use {', '.join(kinds)}")
-    return kinds[kind](open_session(file, runtime=runtime, threads=threads))
+    forms = CompiledForms.of(file, compiled)
+    return kinds[kind](open_session(file, runtime=runtime, threads=threads, forms=forms))
 
 
 class GenderAge:

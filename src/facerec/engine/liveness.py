@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from facerec.engine.base import Floats, Pixels, Session
+from facerec.engine.runtime.compiled_forms import CompiledForms
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.session import open_session
 from facerec.errors import PackError
@@ -34,9 +35,11 @@ class _View:
 
 
 def open_liveness_model(
-    networks: Sequence[tuple[Path, float]], *, runtime: str, threads: int
+    networks: Sequence[tuple[Path, float]], *, runtime: str, threads: int, compiled: Path | None = None
 ) -> LivenessNetworks:
     """Open a pack's liveness networks: their files, and how many times a face's box is grown for each.
+
+    compiled: folder of compiled networks (`CompiledForms`).
 
     Raises PackError where one can not be used; see `open_session`.
     """
@@ -44,7 +47,12 @@ def open_liveness_model(
         [
             _View(
                 open_session(
-                    file, runtime=runtime, threads=threads, input_shape=(1, 3, SIDE, SIDE), pixels=PIXELS
+                    file,
+                    runtime=runtime,
+                    threads=threads,
+                    input_shape=(1, 3, SIDE, SIDE),
+                    pixels=PIXELS,
+                    forms=CompiledForms.of(file, compiled),
                 ),
                 scale,
             )

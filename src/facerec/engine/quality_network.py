@@ -8,6 +8,7 @@ import numpy as np
 
 from facerec.engine.alignment.arcface import ArcFaceAligner
 from facerec.engine.base import Floats, Pixels, Session
+from facerec.engine.runtime.compiled_forms import CompiledForms
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.session import open_session
 from facerec.errors import PackError
@@ -17,10 +18,22 @@ PIXELS = PixelInput("rgb", mean=127.5, std=127.5)
 """As eDifFIQA was trained: an ArcFace crop, RGB, -1 to 1."""
 
 
-def open_quality_network(file: Path, *, runtime: str, threads: int) -> QualityNetwork:
-    """Open a pack's quality network. Raises PackError where it can not be used; see `open_session`."""
+def open_quality_network(
+    file: Path, *, runtime: str, threads: int, compiled: Path | None = None
+) -> QualityNetwork:
+    """Open a pack's quality network. Raises PackError where it can not be used; see `open_session`.
+
+    compiled: folder of compiled networks (`CompiledForms`).
+    """
     return QualityNetwork(
-        open_session(file, runtime=runtime, threads=threads, input_shape=(1, 3, SIDE, SIDE), pixels=PIXELS)
+        open_session(
+            file,
+            runtime=runtime,
+            threads=threads,
+            input_shape=(1, 3, SIDE, SIDE),
+            pixels=PIXELS,
+            forms=CompiledForms.of(file, compiled),
+        )
     )
 
 

@@ -37,8 +37,8 @@ DERIVED = ("vectors", "indexed")
 """Folders of a data folder that follow from its database: the index, and what `facerec index` remembers to
 have indexed. After a restore they would be of another past."""
 
-KEPT = frozenset({"packs"})
-"""What may lie in a data folder that counts as empty, and stays there: models."""
+KEPT = frozenset({"packs", "compiled"})
+"""What may lie in a data folder that counts as empty, and stays there: models, also as they are compiled."""
 
 _MEMBERS = (DATABASE_FILE, MASTER_KEY, MANIFEST, SUMS)
 _LARGEST_SMALL_FILE = 1 << 16

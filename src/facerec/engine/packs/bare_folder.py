@@ -60,7 +60,7 @@ def infer_manifest(folder: Path) -> PackManifest:
         licence="not stated",
         licence_url="",
         commercial_use=None,
-        detector=DetectorSpec("scrfd", detector, threshold=0.5, nms=0.4, sizes=(640, 160)),
+        detector=DetectorSpec("scrfd", detector, sha256(detector), threshold=0.5, nms=0.4, sizes=(640, 160)),
         landmarker=None,
         alignment=AlignmentSpec("arcface", CROP),
         recognizer=RecognizerSpec(

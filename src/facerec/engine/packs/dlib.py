@@ -10,14 +10,13 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
-import os
-import tempfile
 import time
 from pathlib import Path
 
 from facerec.engine.landmarks import dump_forest
 from facerec.engine.packs.dlib_format import Network, read_network, read_shape_predictor
 from facerec.engine.packs.dlib_onnx import detector_to_onnx, recognizer_to_onnx
+from facerec.engine.whole_file import put_file
 from facerec.errors import PackError
 
 _PACKAGE = "face_recognition_models"
@@ -100,8 +99,8 @@ def prepare(cache_folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
         for name, content in files.items():
-            _put(folder / name, content)
-        _put(folder / _MANIFEST, manifest.encode())
+            put_file(folder / name, content)
+        put_file(folder / _MANIFEST, manifest.encode())
     except OSError as error:
         raise PackError(
             f"the model pack can not be written to {folder}: {error.strerror or error}"
@@ -175,17 +174,3 @@ def _source(name: str) -> bytes:
             f"{path} is not the file of {_PACKAGE} 0.3.0: pip install --force-reinstall {_PACKAGE}==0.3.0"
         )
     return content
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file so that its name never stands for half of it, whatever happens."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

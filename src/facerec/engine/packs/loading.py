@@ -43,6 +43,7 @@ from facerec.engine.packs.registry import BUILT_IN, KNOWN_PACKS
 from facerec.engine.pipeline import Limits, PackEngine, Parts
 from facerec.engine.quality_network import open_quality_network
 from facerec.engine.recognition import OnnxRecognizer, batch_shape
+from facerec.engine.runtime.compiled_forms import CompiledForms, Form
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.precision import NetworkUse
 from facerec.engine.runtime.reshaping import InputShape, input_shape
@@ -145,7 +146,10 @@ def _overridden(manifest: PackManifest, settings: Settings) -> PackManifest:
 def load_parts(manifest: PackManifest, settings: Settings, networks: NetworkOpener) -> Parts:
     """What the pack's engine is made of, its networks loaded. Raises as `load_pack` does."""
     on_card = on_graphics_card(settings.runtime)
-    recognizer = _recognizer(manifest.recognizer, manifest.alignment.size, None if on_card else 1, networks)
+    forms = CompiledForms(settings.compiled_folder, manifest.recognizer.digest)
+    declared = _declared_shape(manifest.recognizer.file, forms)
+    batch = None if on_card else 1
+    recognizer = _recognizer(manifest.recognizer, declared, manifest.alignment.size, batch, networks)
     attribute_models, dense = _attribute_models(manifest, settings)
     centre = _centre(manifest.recognizer.centre, recognizer.dimension)
     return Parts(
@@ -161,13 +165,21 @@ def load_parts(manifest: PackManifest, settings: Settings, networks: NetworkOpen
         attribute_models=attribute_models,
         dense_landmarker=dense,
         quality_model=(
-            open_quality_network(manifest.quality.file, runtime=settings.runtime, threads=1)
+            open_quality_network(
+                manifest.quality.file,
+                runtime=settings.runtime,
+                threads=1,
+                compiled=settings.compiled_folder,
+            )
             if manifest.quality
             else None
         ),
         liveness_model=(
             open_liveness_model(
-                [(spec.file, spec.scale) for spec in manifest.liveness], runtime=settings.runtime, threads=1
+                [(spec.file, spec.scale) for spec in manifest.liveness],
+                runtime=settings.runtime,
+                threads=1,
+                compiled=settings.compiled_folder,
             )
             if manifest.liveness
             else None
@@ -181,6 +193,7 @@ def _detector(spec: DetectorSpec, networks: NetworkOpener) -> Detector:
     use = NetworkUse(
         role=DETECTOR,
         file=spec.file,
+        digest=spec.digest,
         pixels=pixels,
         input_shape=None if spec.kind == "mmod" else scrfd.INPUT_SHAPE,
         trial=_DETECTOR_TRIAL,
@@ -204,11 +217,10 @@ def _aligner(spec: AlignmentSpec) -> Aligner:
 
 
 def _recognizer(
-    spec: RecognizerSpec, size: int, batch: int | None, networks: NetworkOpener
+    spec: RecognizerSpec, declared: InputShape, size: int, batch: int | None, networks: NetworkOpener
 ) -> OnnxRecognizer:
     """The recogniser for crops of `size` pixels, `batch` (any number if None) in a run where its network
-    can."""
-    declared = _declared_shape(spec.file)
+    can; `declared`: the shape that its file declares."""
     if len(declared) != 4 or any(side not in (size, None) for side in declared[2:]):
         raise PackError(
             f"{spec.file} takes inputs of shape {declared}, but the pack's alignment cuts crops of "
@@ -217,6 +229,7 @@ def _recognizer(
     use = NetworkUse(
         role=RECOGNIZER,
         file=spec.file,
+        digest=spec.digest,
         pixels=PixelInput(spec.colour, mean=spec.mean, std=spec.std),
         input_shape=batch_shape(size, batch),
         trial=(batch or 1, 3, size, size),
@@ -229,14 +242,19 @@ def _recognizer(
         return OnnxRecognizer(networks.open(as_declared))
 
 
-def _declared_shape(file: Path) -> InputShape:
-    """Shape of a network's first input as its file declares it."""
+def _declared_shape(file: Path, forms: CompiledForms) -> InputShape:
+    """Shape of a network's first input as its file declares it, which takes long to read of a large one."""
+    kept = forms.read(what="declared shape")
+    if kept is not None:
+        return tuple(kept.about["shape"])
     try:
-        return input_shape(onnx.load(file, load_external_data=False))
+        shape = input_shape(onnx.load(file, load_external_data=False))
     except (DecodeError, OSError) as error:
         raise PackError(f"{file} is damaged or no ONNX file: {error}") from error
     except PackError as error:
         raise PackError(f"{file}: {error.message}") from error
+    forms.write(Form({"shape": shape}, b""), what="declared shape")
+    return shape
 
 
 def _attribute_models(
@@ -249,7 +267,13 @@ def _attribute_models(
         places_points = spec.kind in ("2d106", "1k3d68")
         if places_points and dense is not None:
             continue
-        model = open_attribute_model(spec.kind, spec.file, runtime=settings.runtime, threads=1)
+        model = open_attribute_model(
+            spec.kind,
+            spec.file,
+            runtime=settings.runtime,
+            threads=1,
+            compiled=settings.compiled_folder,
+        )
         if isinstance(model, Landmarks106 | Landmarks68):
             dense = model
         else:

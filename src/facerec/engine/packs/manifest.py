@@ -26,6 +26,8 @@ class DetectorSpec:
 
     kind: str
     file: Path
+    digest: str
+    """SHA-256 of the file, lower case hex."""
     threshold: float
     nms: float
     sizes: tuple[int, ...]
@@ -357,11 +359,11 @@ def _detector(table: _Table, folder: Path) -> DetectorSpec:
     spec = DetectorSpec(
         kind=table.choice("kind", "scrfd", "yunet", "mmod"),
         file=file,
+        digest=table.digest(file) or sha256(file),
         threshold=table.number("threshold", 0, 1),
         nms=table.number("nms", 0, 1),
         sizes=table.sizes("sizes"),
     )
-    table.digest(file)
     table.close()
     return spec
 

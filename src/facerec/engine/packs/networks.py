@@ -42,6 +42,7 @@ class ServingNetworks:
             runtime=self._settings.runtime,
             threads=1,
             parallel=self._settings.threads,
+            compiled=self._settings.compiled_folder,
         )
         self.choices[use.role] = choice
         logger.info("%s %s runs in %s: %s", use.role, choice.network, choice.precision, choice.reason)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facerec.engine.runtime.tensor_range import Bound, Range
+from facerec.engine.whole_file import put_file
 from facerec.errors import PackError
 
 SUFFIX = ".ranges.toml"
@@ -46,13 +45,15 @@ def ranges_file(network: Path) -> Path:
     return network.with_name(network.stem + SUFFIX)
 
 
-def find_ranges(network: Path) -> ActivationRanges | None:
+def find_ranges(network: Path, digest: str | None = None) -> ActivationRanges | None:
     """The ranges of a network: those beside its file, else those that come with facerec; None for neither.
+
+    digest: SHA-256 of the file, lower case hex, where it is known.
 
     Raises PackError when the file beside it is damaged or belongs to other weights.
     """
     try:
-        digest = hashlib.sha256(network.read_bytes()).hexdigest()
+        digest = digest or hashlib.sha256(network.read_bytes()).hexdigest()
     except OSError as error:
         raise PackError(f"{network} can not be read: {error.strerror or error}") from error
     file = ranges_file(network)
@@ -73,17 +74,7 @@ def find_ranges(network: Path) -> ActivationRanges | None:
 def write_ranges(path: Path, ranges: ActivationRanges) -> None:
     """Write the ranges to a file, so that its name never stands for half of them. Raises PackError."""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(ranges_text(ranges))
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        put_file(path, ranges_text(ranges).encode(), mode=0o644)
     except OSError as error:
         raise PackError(f"{path} can not be written: {error.strerror or error}") from error
 

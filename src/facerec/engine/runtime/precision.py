@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facerec.engine.base import Session
+from facerec.engine.base import Floats, Session
 from facerec.engine.runtime.activation_ranges import find_ranges
+from facerec.engine.runtime.compiled_forms import CompiledForms, Form
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.processor import Int8Products, int8_products, multiplies_bf16
 from facerec.engine.runtime.reshaping import InputShape
-from facerec.engine.runtime.session import BF16, F32, INT8, on_graphics_card, open_session
+from facerec.engine.runtime.session import BF16, F32, INT8, choose_runtime, on_graphics_card, open_session
 from facerec.engine.runtime.tensor_range import Range
 from facerec.errors import ConfigurationError, PackError
 
@@ -44,6 +45,8 @@ class NetworkUse:
     role: str
     """What it is in the pack, such as "detector"."""
     file: Path
+    digest: str
+    """SHA-256 of the file, lower case hex."""
     pixels: PixelInput | None
     """What the network takes of an image; None where what comes before it makes its numbers."""
     input_shape: InputShape | None
@@ -64,7 +67,7 @@ class PrecisionChoice:
 
 
 def open_in_precision(
-    use: NetworkUse, wanted: str, *, runtime: str, threads: int, parallel: int
+    use: NetworkUse, wanted: str, *, runtime: str, threads: int, parallel: int, compiled: Path | None = None
 ) -> tuple[Session, PrecisionChoice]:
     """Open a network in the precision that is wanted or best.
 
@@ -72,83 +75,161 @@ def open_in_precision(
     and a trial of a few runs shows that it is faster; else bf16 where the processor has it; else f32. A
     runtime that compiles the int8 form wrongly is found out by comparing answers.
     runtime, threads, parallel: see `open_session`.
+    compiled: folder of compiled networks (`CompiledForms`), and of choices between precisions.
 
     Raises what `open_session` raises; ConfigurationError for int8 without ranges, PackError for ranges that
     are damaged or of other weights.
     """
-
-    def opened(
-        precision: str, ranges: Mapping[str, Range] | None = None, at_a_time: int = parallel
-    ) -> Session:
-        return open_session(
-            use.file,
-            runtime=runtime,
-            threads=threads,
-            parallel=at_a_time,
-            input_shape=use.input_shape,
-            pixels=use.pixels,
-            precision=precision,
-            ranges=ranges,
-        )
-
-    def chosen(precision: str, reason: str) -> PrecisionChoice:
-        return PrecisionChoice(network=use.file.name, precision=precision, reason=reason)
-
+    forms = None if compiled is None else CompiledForms(compiled, use.digest)
+    opener = _Opener(use, runtime, threads, parallel, forms)
     if wanted in (F32, BF16):
-        return opened(wanted), chosen(wanted, AS_SET)
-    known = find_ranges(use.file)
-    if wanted == INT8:
-        if known is None:
-            raise ConfigurationError(
-                f"FACEREC_PRECISION is int8, but the activation ranges of {use.file} are not known: make "
-                "them with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
-            )
-        session = _sound(lambda: opened(INT8, known.ranges), opened(F32, at_a_time=1), use, parallel)
-        if session is None:
-            raise PackError(f"{use.file} in int8 {WRONG}: set FACEREC_PRECISION=f32")
-        return session, chosen(INT8, AS_SET)
-    if on_graphics_card(runtime):
-        return opened(F32), chosen(F32, ON_CARD)
+        return opener.open(wanted), _chosen(use, wanted, AS_SET)
+    known = find_ranges(use.file, use.digest)
+    if wanted == INT8 and known is None:
+        raise ConfigurationError(
+            f"FACEREC_PRECISION is int8, but the activation ranges of {use.file} are not known: make "
+            "them with `facerec packs quantize PACK --images FOLDER`, or set FACEREC_PRECISION=auto"
+        )
+    if wanted != INT8 and on_graphics_card(runtime):
+        return opener.open(F32), _chosen(use, F32, ON_CARD)
     fallback = BF16 if multiplies_bf16() else F32
     if known is None:
-        return opened(fallback), chosen(fallback, UNKNOWN_RANGES)
-    if int8_products() is Int8Products.UNKNOWN:
-        return opened(fallback), chosen(fallback, NO_INT8_PRODUCTS)
-    rival = opened(F32, at_a_time=1)
-    session = _sound(lambda: opened(INT8, known.ranges), rival, use, parallel)
+        return opener.open(fallback), _chosen(use, fallback, UNKNOWN_RANGES)
+    if wanted != INT8 and int8_products() is Int8Products.UNKNOWN:
+        return opener.open(fallback), _chosen(use, fallback, NO_INT8_PRODUCTS)
+    return _remembered(opener, wanted, known.ranges) or _tried(opener, wanted, known.ranges, fallback)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens one network in any precision."""
+
+    use: NetworkUse
+    runtime: str
+    threads: int
+    parallel: int
+    forms: CompiledForms | None
+
+    def open(
+        self, precision: str, ranges: Mapping[str, Range] | None = None, *, anew: bool = False
+    ) -> Session:
+        """Open the network; `anew`: its compiled form is made anew."""
+        forms = self.forms.anew() if self.forms and anew else self.forms
+        return self._open(precision, ranges, self.parallel, forms)
+
+    def open_rival(self) -> Session:
+        """Open the network in f32, to compare another form with it."""
+        return self._open(F32, None, 1, None)
+
+    def _open(
+        self,
+        precision: str,
+        ranges: Mapping[str, Range] | None,
+        parallel: int,
+        forms: CompiledForms | None,
+    ) -> Session:
+        return open_session(
+            self.use.file,
+            runtime=self.runtime,
+            threads=self.threads,
+            parallel=parallel,
+            input_shape=self.use.input_shape,
+            pixels=self.use.pixels,
+            precision=precision,
+            ranges=ranges,
+            forms=forms,
+        )
+
+
+def _chosen(use: NetworkUse, precision: str, reason: str) -> PrecisionChoice:
+    return PrecisionChoice(network=use.file.name, precision=precision, reason=reason)
+
+
+def _tried(
+    opener: _Opener, wanted: str, ranges: Mapping[str, Range], fallback: str
+) -> tuple[Session, PrecisionChoice]:
+    """Choose between int8 and f32 by trying both, and remember what was chosen."""
+    use, rival = opener.use, opener.open_rival()
+    answer = trial_answer(rival, use)
+    session = _sound(opener, ranges, answer)
+    if session is None and wanted == INT8:
+        raise PackError(f"{use.file} in int8 {WRONG}: set FACEREC_PRECISION=f32")
     if session is None:
-        return opened(F32), chosen(F32, f"its int8 form {WRONG}")
-    after, before = compare_speed(session, rival, use)
-    reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
-    if after * _FASTER < before:
-        return session, chosen(INT8, reason)
-    return opened(fallback), chosen(fallback, reason)
+        session, choice = opener.open(F32), _chosen(use, F32, f"its int8 form {WRONG}")
+    elif wanted == INT8:
+        choice = _chosen(use, INT8, AS_SET)
+    else:
+        after, before = compare_speed(session, rival, use)
+        reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
+        if after * _FASTER < before:
+            choice = _chosen(use, INT8, reason)
+        else:
+            session, choice = opener.open(fallback), _chosen(use, fallback, reason)
+    if opener.forms is not None:
+        about = {"precision": choice.precision, "reason": choice.reason}
+        opener.forms.write(Form(about, answer.tobytes()), **_circumstances(opener, wanted, ranges))
+    return session, choice
 
 
-def _sound(opened: Callable[[], Session], rival: Session, use: NetworkUse, parallel: int) -> Session | None:
-    """An int8 form that agrees with the f32 one, compiled anew if need be; None where it never does.
+def _remembered(
+    opener: _Opener, wanted: str, ranges: Mapping[str, Range]
+) -> tuple[Session, PrecisionChoice] | None:
+    """What was chosen before, where it still answers as f32 did then."""
+    kept = opener.forms.read(**_circumstances(opener, wanted, ranges)) if opener.forms else None
+    if kept is None:
+        return None
+    precision = kept.about["precision"]
+    session = opener.open(precision, ranges if precision == INT8 else None)
+    if not _agrees(session, np.frombuffer(kept.content, np.float32), opener):
+        return None
+    return session, _chosen(opener.use, precision, kept.about["reason"])
 
-    Runs one after the other take turns on the copies that a session may have for runs at a time.
-    """
-    for _ in range(_COMPILATIONS):
-        session = opened()
-        if all(agreement(session, rival, use) >= _LEAST_AGREEMENT for _ in range(parallel)):
+
+def _circumstances(opener: _Opener, wanted: str, ranges: Mapping[str, Range]) -> dict[str, object]:
+    """What a choice depends on, beside the weights and the machine."""
+    use = opener.use
+    return {
+        "input_shape": use.input_shape,
+        "pixels": use.pixels,
+        "ranges": ranges,
+        "runtime": choose_runtime(opener.runtime),
+        "trial": use.trial,
+        "wanted": wanted,
+    }
+
+
+def _sound(opener: _Opener, ranges: Mapping[str, Range], answer: Floats) -> Session | None:
+    """An int8 form that answers as f32 does, compiled anew if need be; None where it never does."""
+    for attempt in range(_COMPILATIONS):
+        session = opener.open(INT8, ranges, anew=attempt > 0)
+        if _agrees(session, answer, opener):
             return session
     return None
 
 
-def agreement(one: Session, other: Session, use: NetworkUse) -> float:
-    """Cosine between all outputs of two forms of a network, for an image of coarse noise."""
+def _agrees(session: Session, answer: Floats, opener: _Opener) -> bool:
+    """Whether a network answers as f32 does: each of the copies that it has for runs at a time.
+
+    Runs one after the other take turns on the copies.
+    """
+    answers = (trial_answer(session, opener.use) for _ in range(opener.parallel))
+    return all(agreement(each, answer) >= _LEAST_AGREEMENT for each in answers)
+
+
+def trial_answer(session: Session, use: NetworkUse) -> Floats:
+    """All outputs of a network, one after the other, for an image of coarse noise."""
     count, channels, height, width = use.trial
     coarse = np.random.default_rng(1).integers(0, 256, (count, 7, 7, channels), np.uint8)
     image = coarse[:, np.arange(height) * 7 // height][:, :, np.arange(width) * 7 // width]
     planes = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32)
-    first, second = (
-        np.concatenate([output.ravel() for output in session.run(planes if use.pixels is None else image)])
-        for session in (one, other)
-    )
-    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / lengths if lengths else 1.0
+    outputs = session.run(planes if use.pixels is None else image)
+    return np.concatenate([output.ravel() for output in outputs])
+
+
+def agreement(one: Floats, other: Floats) -> float:
+    """Cosine between two answers of the same length."""
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths else 1.0
 
 
 def compare_speed(one: Session, other: Session, use: NetworkUse) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import logging
@@ -23,6 +24,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from facerec.engine.base import Floats, Session
+from facerec.engine.runtime.compiled_forms import CompiledForms, Form
 from facerec.engine.runtime.graphics_card import (
     CARD_RUNTIMES,
     CUDA,
@@ -79,6 +81,7 @@ def open_session(
     pixels: PixelInput | None = None,
     precision: str = F32,
     ranges: Mapping[str, Range] | None = None,
+    forms: CompiledForms | None = None,
 ) -> Session:
     """Load an ONNX network, given as its bytes or its file.
 
@@ -93,6 +96,7 @@ def open_session(
     RGB; `input_shape` is still that of the network's own input, channels first.
     precision: "f32"; "bf16", which computes products in bfloat16 where the processor has them, and in float32
     elsewhere; or "int8", which needs `ranges` (see `facerec.engine.runtime.quantized_network`).
+    forms: where the forms that OpenVINO compiles of the network are kept; those that are there are used.
 
     Raises PackError when the file is missing, damaged, can not take the shape or can not be quantised,
     ConfigurationError when the runtime is not installed or unknown, a graphics card is asked for and can not
@@ -108,33 +112,57 @@ def open_session(
             f"activations; not {precision!r}"
         )
     chosen = choose_runtime(runtime)
-    name = str(model) if isinstance(model, Path) else "the network"
-    # Large networks are hundreds of megabytes: nothing here holds one twice for longer than it must.
-    network = _parse(_read(model, name), name)
-    try:
-        if input_shape is not None:
-            network = reshape_input(network, input_shape)
-        shape = declared_shape(network)
-        if pixels is not None:
-            take_pixels(network, pixels)
-        if precision == INT8 and ranges is not None:
-            short_sums = int8_products() is Int8Products.IN_16_BITS
-            network = quantize_network(network, ranges, short_sums=short_sums)
-    except PackError as error:
-        raise PackError(f"{name}: {error.message}") from error
-    content = network.SerializeToString()
-    del network
+    source = _Source(model, input_shape, pixels, precision, ranges, forms.digest if forms else None)
     try:
         if chosen == "openvino":
-            hint = BF16 if precision == BF16 else F32
-            return _OpenVinoSession(name, content, shape, threads, parallel, hint)
+            return _OpenVinoSession(source, threads, parallel, forms)
+        content, shape = source.network()
         cache = model.parent / TENSORRT if isinstance(model, Path) else None
-        session = _OnnxRuntimeSession(name, content, shape, threads, chosen, cache)
+        session = _OnnxRuntimeSession(source.name, content, shape, threads, chosen, cache)
         return FilledBatches(session) if chosen in CARD_RUNTIMES and shape[0] is None else session
-    except ConfigurationError:
+    except (ConfigurationError, PackError):
         raise
     except Exception as error:  # the errors of the two runtimes have no other class in common
-        raise PackError(f"{name} can not be loaded by {chosen}: {error}") from error
+        raise PackError(f"{source.name} can not be loaded by {chosen}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A network's file or bytes, and what is made of it before a runtime gets it; see `open_session`."""
+
+    model: bytes | Path
+    input_shape: InputShape | None
+    pixels: PixelInput | None
+    precision: str
+    ranges: Mapping[str, Range] | None
+    digest: str | None
+    """SHA-256 of the file, where what is made of it is kept under that."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.model) if isinstance(self.model, Path) else "the network"
+
+    def network(self) -> tuple[bytes, InputShape]:
+        """The network that a runtime is given, and the shape of its first input. Raises PackError."""
+        # Large networks are hundreds of megabytes: nothing here holds one twice for longer than it must.
+        content = _read(self.model, self.name)
+        if self.digest is not None and hashlib.sha256(content).hexdigest() != self.digest:
+            raise PackError(f"{self.name} was replaced by another file while it was in use: start anew")
+        network = _parse(content, self.name)
+        del content
+        try:
+            if self.input_shape is not None:
+                network = reshape_input(network, self.input_shape)
+            shape = declared_shape(network)
+            if self.pixels is not None:
+                take_pixels(network, self.pixels)
+            if self.precision == INT8 and self.ranges is not None:
+                short_sums = int8_products() is Int8Products.IN_16_BITS
+                network = quantize_network(network, self.ranges, short_sums=short_sums)
+        except PackError as error:
+            raise PackError(f"{self.name}: {error.message}") from error
+        return network.SerializeToString(), shape
 
 
 class _OpenVinoSession:
@@ -150,35 +178,36 @@ class _OpenVinoSession:
     a thread for which no run waits.
     """
 
-    def __init__(
-        self, name: str, content: bytes, shape: InputShape, threads: int, parallel: int, precision: str
-    ) -> None:
+    def __init__(self, source: _Source, threads: int, parallel: int, forms: CompiledForms | None) -> None:
         openvino = _import("openvino")
-        self._name = name
+        self._source = source
+        self._forms = forms
+        self._threads = threads
         self._core = openvino.Core()
         self._tensor = openvino.Tensor
-        streams = 1 if len(content) <= _LARGEST_COPIED else parallel
-        self._options = {
-            # Threads that keep to one processor wait for those of other networks there, while others idle.
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_NUM_THREADS": threads * streams,
-            "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": streams,
-            "PERFORMANCE_HINT": "LATENCY",
+        self._made_for = {
+            "input_shape": source.input_shape,
+            "parallel": parallel,
+            "pixels": source.pixels,
+            "precision": source.precision,
+            "ranges": source.ranges,
+            "runtime": f"openvino {openvino.get_version()}",
+            "threads": threads,
         }
-        model = self._core.read_model(content)
-        compiled = self._compile(model)
-        self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
-        self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
-        self.input_shape = shape
+        self._model: Any = None
+        opened = self._kept() or self._make(parallel)
+        self.input_names = tuple(port.get_any_name() for port in opened.network.inputs)
+        self.output_names = tuple(port.get_any_name() for port in opened.network.outputs)
+        self.input_shape = shape = opened.input_shape
         self._seats: SimpleQueue[_Seat] = SimpleQueue()
-        self._seats.put(_Seat(compiled.create_infer_request()))
-        built = compiled.export_model().getvalue() if parallel > streams else b""
+        self._seats.put(_Seat(opened.network.create_infer_request()))
         for _ in range(parallel - 1):
-            copy = self._rebuild(built) if built else compiled
+            copy = self._rebuild(opened.built, 1) if opened.streams == 1 else opened.network
             self._seats.put(_Seat(copy.create_infer_request()))
-        specialises = streams == 1 and len(self.input_names) == 1 and len(shape) == 4 and None in shape[2:]
-        self._model = model if specialises else None
+        sizes_vary = len(self.input_names) == 1 and len(shape) == 4 and None in shape[2:]
+        self._specialises = opened.streams == 1 and sizes_vary
+        if not self._specialises:
+            self._model = None
         self._most_shapes = max(_MOST_COMPILED // parallel, 1)
         self._built: dict[tuple[int, ...], bytes] = {}
         self._times_seen: Counter[tuple[int, ...]] = Counter()
@@ -194,7 +223,7 @@ class _OpenVinoSession:
         try:
             return self._run(self._request(seat, inputs[0].shape), inputs)
         except RuntimeError as error:
-            raise _refused(self._name, inputs, error) from error
+            raise _refused(self._source.name, inputs, error) from error
         finally:
             self._seats.put(seat)
 
@@ -211,14 +240,14 @@ class _OpenVinoSession:
     def _request(self, seat: _Seat, shape: tuple[int, ...]) -> Any:
         """What runs inputs of this shape: compiled for it, where it has come often enough."""
         special = seat.of_shape.get(shape)
-        if special is not None or self._model is None:
+        if special is not None or not self._specialises:
             return special or seat.of_any_shape
         if self._is_due(shape):
-            threading.Thread(target=self._build, args=(self._model, shape), name="compiling").start()
+            threading.Thread(target=self._build, args=(shape,), name="compiling").start()
         built = self._built.get(shape)
         if not built:
             return seat.of_any_shape
-        seat.of_shape[shape] = self._rebuild(built).create_infer_request()
+        seat.of_shape[shape] = self._rebuild(built, 1).create_infer_request()
         return seat.of_shape[shape]
 
     def _is_due(self, shape: tuple[int, ...]) -> bool:
@@ -236,22 +265,80 @@ class _OpenVinoSession:
             self._built[shape] = b""  # being compiled
             return True
 
-    def _build(self, model: Any, shape: tuple[int, ...]) -> None:
+    def _build(self, shape: tuple[int, ...]) -> None:
         """Compile the network for a shape. Where it can not be, it goes on to run as for any shape."""
         try:
             with self._building:
-                fixed = model.clone()
-                fixed.reshape(list(shape))
-                self._built[shape] = self._compile(fixed).export_model().getvalue()
+                kept = self._forms.read(**self._made_for, shape=shape) if self._forms else None
+                self._built[shape] = self._make_for(shape) if kept is None else kept.content
+        except (PackError, RuntimeError) as error:
+            _log.warning("%s is not compiled for inputs of the shape %s: %s", self._source.name, shape, error)
+
+    def _make_for(self, shape: tuple[int, ...]) -> bytes:
+        """Compile the network for a shape, and keep what comes of it."""
+        if self._model is None:
+            self._model = self._core.read_model(self._source.network()[0])
+        fixed = self._model.clone()
+        fixed.reshape(list(shape))
+        built: bytes = self._compile(fixed, 1).export_model().getvalue()
+        if self._forms:
+            self._forms.write(Form({}, built), **self._made_for, shape=shape)
+        return built
+
+    def _kept(self) -> _Opened | None:
+        """The network as it was compiled before."""
+        kept = self._forms.read(**self._made_for) if self._forms else None
+        if kept is None:
+            return None
+        streams = kept.about["streams"]
+        try:
+            network = self._rebuild(kept.content, streams)
         except RuntimeError as error:
-            _log.warning("%s is not compiled for inputs of the shape %s: %s", self._name, shape, error)
+            _log.warning(
+                "%s is compiled anew, for its kept form can not be used: %s", self._source.name, error
+            )
+            return None
+        return _Opened(network, kept.content, tuple(kept.about["input_shape"]), streams)
 
-    def _compile(self, model: Any) -> Any:
-        return self._core.compile_model(model, "CPU", self._options)
+    def _make(self, parallel: int) -> _Opened:
+        """Compile the network, and keep what comes of it."""
+        content, shape = self._source.network()
+        streams = 1 if len(content) <= _LARGEST_COPIED else parallel
+        self._model = self._core.read_model(content)
+        network = self._compile(self._model, streams)
+        built = network.export_model().getvalue() if self._forms or parallel > streams else b""
+        if self._forms:
+            self._forms.write(Form({"input_shape": shape, "streams": streams}, built), **self._made_for)
+        return _Opened(network, built, shape, streams)
 
-    def _rebuild(self, built: bytes) -> Any:
+    def _compile(self, model: Any, streams: int) -> Any:
+        return self._core.compile_model(model, "CPU", self._options(streams))
+
+    def _rebuild(self, built: bytes, streams: int) -> Any:
         """A copy of a compiled network, in a seventh of the time that compiling takes."""
-        return self._core.import_model(built, "CPU", self._options)
+        return self._core.import_model(built, "CPU", self._options(streams))
+
+    def _options(self, streams: int) -> dict[str, Any]:
+        return {
+            # Threads that keep to one processor wait for those of other networks there, while others idle.
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_NUM_THREADS": self._threads * streams,
+            "INFERENCE_PRECISION_HINT": BF16 if self._source.precision == BF16 else F32,
+            "NUM_STREAMS": streams,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A network compiled for any input that it takes."""
+
+    network: Any
+    built: bytes
+    """What copies are made of; empty where there is none to make."""
+    input_shape: InputShape
+    streams: int
+    """Runs that go on at a time in one copy."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ from small_networks import residual_network
 
 from facerec.engine.runtime import precision, processor
 from facerec.engine.runtime.activation_ranges import ActivationRanges, ranges_file, write_ranges
+from facerec.engine.runtime.compiled_forms import CompiledForms
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.precision import (
     NetworkUse,
+    PrecisionChoice,
     agreement,
     compare_speed,
     open_in_precision,
+    trial_answer,
 )
 from facerec.engine.runtime.processor import Int8Products, int8_products, processor_instructions
 from facerec.engine.runtime.range_measurement import RecordingSession
 from facerec.engine.runtime.session import open_session
+from facerec.engine.runtime.tensor_range import Range
 from facerec.errors import ConfigurationError, PackError
 
 PIXELS = PixelInput("rgb", mean=0.0, std=255.0)
@@ -35,7 +40,12 @@ def use(tmp_path: Path) -> NetworkUse:
     file = tmp_path / "network.onnx"
     file.write_bytes(residual_network())
     return NetworkUse(
-        role="recognizer", file=file, pixels=PIXELS, input_shape=(1, 3, 16, 16), trial=(1, 3, 16, 16)
+        role="recognizer",
+        file=file,
+        digest=hashlib.sha256(file.read_bytes()).hexdigest(),
+        pixels=PIXELS,
+        input_shape=(1, 3, 16, 16),
+        trial=(1, 3, 16, 16),
     )
 
 
@@ -183,9 +193,74 @@ def test_times_are_those_of_the_sessions_in_order(use: NetworkUse) -> None:
 
 def test_a_network_agrees_with_itself_and_not_with_another(use: NetworkUse, tmp_path: Path) -> None:
     session = open_session(use.file, runtime="openvino", threads=1, pixels=PIXELS)
-    assert agreement(session, session, use) == pytest.approx(1)
+    answer = trial_answer(session, use)
+    assert agreement(answer, answer) == pytest.approx(1)
     model = onnx.load(use.file)
     for weight in model.graph.initializer:
         weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
     other = open_session(model.SerializeToString(), runtime="openvino", threads=1, pixels=PIXELS)
-    assert agreement(session, other, use) < 0.85
+    assert agreement(answer, trial_answer(other, use)) < 0.85
+
+
+def opened_again(use: NetworkUse, wanted: str, compiled: Path) -> tuple[list[Any], PrecisionChoice]:
+    """What a network that is kept answers, and its choice."""
+    session, choice = open_in_precision(
+        use, wanted, runtime="openvino", threads=1, parallel=2, compiled=compiled
+    )
+    noise = np.random.default_rng(2).integers(0, 256, (1, 16, 16, 3), np.uint8)
+    return [session.run(noise)[0].tolist() for _ in range(2)], choice
+
+
+@pytest.mark.parametrize("wanted", ["auto", "int8", "f32", "bf16"])
+def test_the_second_process_tries_nothing_and_chooses_the_same(
+    use: NetworkUse,
+    ranges: ActivationRanges,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    wanted: str,
+) -> None:
+    assert ranges.ranges
+    given_processor(monkeypatch, tmp_path, "avx512_vnni")
+    first = opened_again(use, wanted, tmp_path / "compiled")
+
+    def refuse(*_: object) -> object:
+        raise AssertionError("tried again")
+
+    monkeypatch.setattr(precision, "compare_speed", refuse)
+    monkeypatch.setattr(precision._Opener, "open_rival", refuse)
+    assert opened_again(use, wanted, tmp_path / "compiled") == first
+
+
+def test_other_ranges_are_another_choice(
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given_processor(monkeypatch, tmp_path, "avx512_vnni")
+    before, _ = opened_again(use, "int8", tmp_path / "compiled")
+    wide: dict[str, Range] = dict.fromkeys(ranges.ranges, (-50.0, 50.0))
+    write_ranges(ranges_file(use.file), replace(ranges, ranges=wide))
+    after, _ = opened_again(use, "int8", tmp_path / "compiled")
+    assert after != before
+
+
+def test_a_kept_form_that_answers_otherwise_is_compiled_anew(
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given_processor(monkeypatch, tmp_path, "avx512_vnni")
+    compiled = tmp_path / "compiled"
+    right = opened_again(use, "int8", compiled)
+    # In place of the network in int8, one whose weights are their negatives.
+    (form,) = (file for file in compiled.iterdir() if b'"streams"' in file.read_bytes()[:200])
+    model = onnx.load(use.file)
+    for weight in model.graph.initializer:
+        weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+    wrong = tmp_path / "wrong.onnx"
+    onnx.save(model, wrong)
+    wrong_forms = CompiledForms.of(wrong, tmp_path / "wrong")
+    open_session(
+        wrong, runtime="openvino", threads=1, parallel=2, input_shape=use.input_shape, pixels=PIXELS,
+        precision="int8", ranges=ranges.ranges, forms=wrong_forms,
+    )  # fmt: skip
+    (wrong_form,) = (tmp_path / "wrong").iterdir()
+    form.write_bytes(wrong_form.read_bytes())
+    assert opened_again(use, "int8", compiled) == right
+    assert form.read_bytes() != wrong_form.read_bytes()

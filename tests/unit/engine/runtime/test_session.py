@@ -10,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from small_networks import frozen_network, mean_network
 
+from facerec.engine.base import Session
+from facerec.engine.runtime import session as session_module
+from facerec.engine.runtime.compiled_forms import CompiledForms, Form
 from facerec.engine.runtime.session import open_session
 from facerec.errors import ConfigurationError, PackError
 
@@ -106,11 +110,11 @@ def test_no_run_waits_while_the_network_is_compiled_for_its_size(monkeypatch: py
     compiled, sizes = session._compile, []  # type: ignore[attr-defined]
     begun, may_end = threading.Event(), threading.Event()
 
-    def compile_slowly(model: object) -> object:
+    def compile_slowly(model: object, streams: int) -> object:
         sizes.append(threading.current_thread())
         begun.set()
         may_end.wait(60)
-        return compiled(model)
+        return compiled(model, streams)
 
     monkeypatch.setattr(session, "_compile", compile_slowly)
     image = picture(1, 24, 32)
@@ -132,7 +136,7 @@ def test_a_size_that_a_network_can_not_be_compiled_for_runs_as_before(
 ) -> None:
     session = open_session(mean_network((1, 3, "H", "W"), 2.0), runtime="openvino", threads=1)
 
-    def refuse(model: object) -> object:
+    def refuse(model: object, streams: int) -> object:
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(session, "_compile", refuse)
@@ -143,6 +147,85 @@ def test_a_size_that_a_network_can_not_be_compiled_for_runs_as_before(
     assert [record.message for record in caplog.records] == [
         "the network is not compiled for inputs of the shape (1, 3, 24, 32): no memory"
     ]
+
+
+@pytest.fixture
+def kept_network(tmp_path: Path) -> tuple[Path, CompiledForms]:
+    """A network for any size, and the folder in which its compiled forms are kept."""
+    file = tmp_path / "network.onnx"
+    file.write_bytes(mean_network((1, 3, "H", "W"), 2.0))
+    forms = CompiledForms.of(file, tmp_path / "compiled")
+    assert forms is not None
+    return file, forms
+
+
+def look(session: Session, image: NDArray[np.float32]) -> None:
+    """Run so often that the network is compiled for the image's size; every answer has to be right."""
+    for _ in range(20):
+        np.testing.assert_allclose(session.run(image)[0], 2 * image.mean(axis=(2, 3)), rtol=1e-5)
+        wait_for_compiling()
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_what_was_compiled_before_is_not_compiled_again(
+    kept_network: tuple[Path, CompiledForms], monkeypatch: pytest.MonkeyPatch, parallel: int
+) -> None:
+    file, forms = kept_network
+    image = picture(1, 24, 32)
+    first = open_session(file, runtime="openvino", threads=1, parallel=parallel, forms=forms)
+    look(first, image)
+
+    def refuse(*_: object) -> object:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(session_module._OpenVinoSession, "_compile", refuse)
+    monkeypatch.setattr(session_module, "_parse", refuse)
+    again = open_session(file, runtime="openvino", threads=1, parallel=parallel, forms=forms)
+    look(again, image)
+    assert (again.input_names, again.output_names) == (first.input_names, first.output_names)
+    assert again.input_shape == first.input_shape == (1, 3, None, None)
+    np.testing.assert_array_equal(again.run(picture(1, 9, 9))[0], first.run(picture(1, 9, 9))[0])
+
+
+def test_a_kept_network_is_compiled_for_sizes_that_are_new(
+    kept_network: tuple[Path, CompiledForms], caplog: pytest.LogCaptureFixture
+) -> None:
+    file, forms = kept_network
+    open_session(file, runtime="openvino", threads=1, forms=forms)
+    (before,) = forms.folder.iterdir()
+    look(open_session(file, runtime="openvino", threads=1, forms=forms), picture(1, 24, 32))
+    assert len(list(forms.folder.iterdir())) == 2
+    assert before.exists()
+    assert caplog.messages == []
+
+
+def test_a_kept_form_that_the_runtime_does_not_take_is_made_anew(
+    kept_network: tuple[Path, CompiledForms], caplog: pytest.LogCaptureFixture
+) -> None:
+    file, forms = kept_network
+    session = open_session(file, runtime="openvino", threads=1, forms=forms)
+    made_for = session._made_for  # type: ignore[attr-defined]
+    forms.write(Form({"input_shape": [1, 3, None, None], "streams": 1}, b"no network"), **made_for)
+    look(open_session(file, runtime="openvino", threads=1, forms=forms), picture(1, 24, 32))
+    assert len(caplog.messages) == 1
+    assert "network.onnx is compiled anew, for its kept form can not be used" in caplog.messages[0]
+    caplog.clear()
+    look(open_session(file, runtime="openvino", threads=1, forms=forms), picture(1, 24, 32))
+    assert caplog.messages == []
+
+
+def test_a_file_that_is_replaced_while_it_is_in_use_lends_its_weights_to_nothing(
+    kept_network: tuple[Path, CompiledForms], caplog: pytest.LogCaptureFixture
+) -> None:
+    file, forms = kept_network
+    open_session(file, runtime="openvino", threads=1, forms=forms)
+    session = open_session(file, runtime="openvino", threads=1, forms=forms)
+    file.write_bytes(mean_network((1, 3, "H", "W"), 5.0))
+    look(session, picture(1, 24, 32))
+    assert len(list(forms.folder.iterdir())) == 1
+    assert "was replaced by another file while it was in use" in caplog.messages[0]
+    with pytest.raises(PackError, match="replaced"):
+        open_session(file, runtime="openvino", threads=1, forms=forms.anew())
 
 
 def wait_for_compiling() -> None:
