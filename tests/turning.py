@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 FIRST, LAST = 138, 164
 """Frames of the film in which one person is seen from near, turning."""
-AHEAD, LEFT, RIGHT = 146, 159, 140
+AHEAD, LEFT, RIGHT = 146, 161, 140
 """Frames in which the person looks ahead, and is turned farthest to the person's own left and right."""
 CENTRE, ACROSS, DOWN = (250, 95), 320, 190
 """What is cut out of each frame of the film, in its pixels: a place for the head to move in."""

@@ -7,6 +7,9 @@ const find = (id) => document.getElementById(id);
 const ACROSS = 640; // pixels of a frame that is sent
 const PAUSE = 90; // least milliseconds from one frame to the next
 const PATIENCE = 8; // times that sending is tried again while the service does not answer
+const TO_READ = 2500; // milliseconds that it takes to read a remark
+// Remarks that one frame brings, and the next one not any more: no other one takes their place before they are read.
+const BROUGHT_ONCE = new Set(["STEP_DONE", "MORE_SLOWLY", "OTHER_MOVEMENT", "TOO_LATE"]);
 
 const ENDS = {
   SUCCEEDED: ["Done", "Thank you. You can close this page."],
@@ -24,7 +27,8 @@ const CAMERA_TROUBLE = {
 
 let stream = null;
 let running = false;
-let remarkedAt = 0; // when something was remarked on, in milliseconds: it is to be read for a while
+let remark = ""; // the last that had a text
+let remarkedAt = 0; // when it was made, in milliseconds
 
 function show(view) {
   told.view = view;
@@ -102,8 +106,7 @@ async function send(blob) {
 }
 
 function tell(answer) {
-  if (answer.text || performance.now() - remarkedAt > 1500) write("remark", answer.text);
-  if (answer.text) remarkedAt = performance.now();
+  remarkOn(answer);
   if (!answer.asked) return;
   const { step, stage, number, steps, text } = answer.asked;
   told.step = step;
@@ -116,6 +119,15 @@ function tell(answer) {
     return dot;
   });
   find("dots").replaceChildren(...dots);
+}
+
+function remarkOn(answer) {
+  const unread = performance.now() - remarkedAt < TO_READ;
+  if (unread && (!answer.text || (BROUGHT_ONCE.has(remark) && !BROUGHT_ONCE.has(answer.remark)))) return;
+  write("remark", answer.text);
+  if (!answer.text) return;
+  remark = answer.remark;
+  remarkedAt = performance.now();
 }
 
 function end(status) {
