@@ -113,10 +113,16 @@ def test_matches_come_most_similar_first_and_reach_the_threshold(client: Rekogni
 
 
 def test_comparing_needs_a_face_on_both_sides(client: RekognitionClient) -> None:
-    for source, target in [(draw(), draw("ann")), (draw("ann"), draw()), (draw(), draw())]:
+    for source, target, lacking in [
+        (draw(), draw("ann"), "source image"),
+        (draw("ann"), draw(), "target image"),
+        (draw(), draw(), "source and the target image"),
+    ]:
         with pytest.raises(client.exceptions.InvalidParameterException) as caught:
             client.compare_faces(SourceImage=inline(source), TargetImage=inline(target))
-        assert caught.value.response["Error"]["Message"].startswith("Request has invalid parameters")
+        message = caught.value.response["Error"]["Message"]
+        assert message.startswith("Request has invalid parameters")
+        assert f"in the {lacking}." in message
 
 
 def test_the_quality_filter_of_a_comparison_is_off_by_default(client: RekognitionClient) -> None:

@@ -118,8 +118,14 @@ def test_two_images_are_compared(api: httpx.Client) -> None:
     strict = api.post("/compare-faces", files=files, data={"similarity_threshold": "0.9999"}).json()
     assert strict["matches"] == []
     assert len(strict["unmatched"]) == 2
-    files["target"] = picture()["file"]
-    refused(api.post("/compare-faces", files=files), 400, "InvalidParameter")
+
+
+def test_a_comparison_says_which_image_shows_no_face(api: httpx.Client) -> None:
+    ann, empty = picture("ann")["file"], picture()["file"]
+    for source, target, lacking in ((empty, ann, "source"), (ann, empty, "target")):
+        answer = api.post("/compare-faces", files={"source": source, "target": target})
+        refused(answer, 422, "FaceNotDetected")
+        assert answer.json()["message"] == f"There are no faces in the {lacking} image."
 
 
 # --- collections

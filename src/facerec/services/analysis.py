@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from facerec.domain import DetectedFace, EmbeddingContract, ImageReference, QualityFilter
 from facerec.engine.base import Engine, Floats
-from facerec.errors import InvalidParameter
+from facerec.errors import NoFaceInImage
 from facerec.images.base import ImageLoader
 from facerec.observability.steps import use_case
 from facerec.services.matching import least_cosine
@@ -94,8 +94,8 @@ class AnalysisService:
     ) -> Comparison:
         """Compare the largest face of `source` with each face of `target` that passes the filter.
 
-        threshold: similarity 0..100, or cosine, from which a face is a match. Raises InvalidParameter when
-        one of the images has no face that passes the filter, and the errors of images and engine.
+        threshold: similarity 0..100, or cosine, from which a face is a match. Raises NoFaceInImage when one
+        of the images has no face that passes the filter, and the errors of images and engine.
         """
         source_picture = self._engine.decode(self._images.load(source))
         target_picture = self._engine.decode(self._images.load(target))
@@ -103,8 +103,8 @@ class AnalysisService:
         others = select(
             target_picture, self._engine.detect(target_picture), quality_filter, MAX_TARGET_FACES
         ).kept
-        if not own or not others:
-            raise InvalidParameter
+        if lacking := [name for name, kept in (("source", own), ("target", others)) if not kept]:
+            raise NoFaceInImage(f"There are no faces in the {' and the '.join(lacking)} image.")
         probe = self._engine.embed(source_picture, [own[0].found])[0]
         cosines = self._engine.embed(target_picture, [face.found for face in others]) @ probe
         compared = [

@@ -8,7 +8,7 @@ from service_house import House, open_house, picture
 
 from facerec.domain import QualityFilter
 from facerec.engine.fake import FakeFace
-from facerec.errors import InvalidParameter
+from facerec.errors import NoFaceInImage
 
 
 @pytest.fixture
@@ -47,8 +47,12 @@ def test_matches_come_most_similar_first(house: House) -> None:
 
 
 def test_a_comparison_needs_a_face_on_both_sides(house: House) -> None:
-    for source, target in ((picture(), picture("ann")), (picture("ann"), picture())):
-        with pytest.raises(InvalidParameter, match=r"^Request has invalid parameters$"):
+    for source, target, lacking in (
+        (picture(), picture("ann"), "source"),
+        (picture("ann"), picture(), "target"),
+        (picture(), picture(), "source and the target"),
+    ):
+        with pytest.raises(NoFaceInImage, match=f"^There are no faces in the {lacking} image\\.$"):
             house.analysis.compare(source, target)
 
 
@@ -57,5 +61,5 @@ def test_faces_that_do_not_pass_the_filter_are_not_compared(house: House) -> Non
     result = house.analysis.compare(picture("ann"), picture(dim, "bob"), quality_filter=QualityFilter.AUTO)
     assert (result.matches, len(result.unmatched)) == ((), 1)
     assert len(house.analysis.compare(picture("ann"), picture(dim, "bob")).matches) == 1
-    with pytest.raises(InvalidParameter):
+    with pytest.raises(NoFaceInImage, match="source"):
         house.analysis.compare(picture(dim), picture("ann"), quality_filter=QualityFilter.AUTO)

@@ -8,7 +8,7 @@ from typing import Any
 from facerec.api.rekognition import shapes
 from facerec.api.rekognition.service import Service
 from facerec.domain import ImageReference, InlineImage, QualityFilter, S3Image
-from facerec.errors import InvalidParameter
+from facerec.errors import InvalidParameter, NoFaceInImage
 
 DEFAULT_THRESHOLD = 80.0
 """Rekognition's default for every similarity threshold of a search or comparison."""
@@ -48,12 +48,16 @@ def detect_faces(service: Service, parameters: Mapping[str, Any]) -> shapes.Stru
 
 def compare_faces(service: Service, parameters: Mapping[str, Any]) -> shapes.Structure:
     """CompareFaces: the largest face of the source with each face of the target."""
-    comparison = service.analysis.compare(
-        image_reference(parameters["SourceImage"]),
-        image_reference(parameters["TargetImage"]),
-        threshold=parameters.get("SimilarityThreshold", DEFAULT_THRESHOLD),
-        quality_filter=quality_filter(parameters, QualityFilter.NONE),
-    )
+    try:
+        comparison = service.analysis.compare(
+            image_reference(parameters["SourceImage"]),
+            image_reference(parameters["TargetImage"]),
+            threshold=parameters.get("SimilarityThreshold", DEFAULT_THRESHOLD),
+            quality_filter=quality_filter(parameters, QualityFilter.NONE),
+        )
+    except NoFaceInImage as error:
+        # The words before the colon are all that AWS says.
+        raise InvalidParameter(f"Request has invalid parameters: {error}") from error
     return {
         "SourceImageFace": {
             "BoundingBox": shapes.bounding_box(comparison.source.box),
