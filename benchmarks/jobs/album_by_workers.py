@@ -256,12 +256,13 @@ def descendants(process_id: int) -> list[int]:
 
 
 def doing(process_id: int) -> list[int]:
-    """The processes that do jobs: workers, or Ray's actors."""
+    """The processes that do jobs: workers, named like the one that forks them, or Ray's actors."""
     found = []
     for each in descendants(process_id):
         with contextlib.suppress(OSError):
             title = Path(f"/proc/{each}/cmdline").read_bytes()
-            if b"facerec.cli.jobs_worker" in title or title.startswith(b"ray::JobActor"):
+            forked = b"facerec.cli.jobs_worker" in title and not descendants(each)
+            if forked or title.startswith(b"ray::JobActor"):
                 found.append(each)
     return found
 

@@ -133,6 +133,20 @@ class Indexes:
             return collection_rows.every(connection)
 
 
+def import_ahead(settings: Settings) -> None:
+    """Import what opening a service and its first jobs would, for processes forked from this one.
+
+    Nothing is opened.
+    """
+    import botocore.client
+    import botocore.session  # noqa: F401
+
+    from facerec.engine.packs import loading  # noqa: F401
+
+    if settings.vector_store == "embedded":
+        from facerec.vectors import embedded  # noqa: F401
+
+
 @contextlib.contextmanager
 def open_service(
     settings: Settings, *, engine: Engine | None = None, background: bool = False

@@ -64,9 +64,9 @@ def workers(folder: Path, settings: Mapping[str, str], *arguments: str) -> Itera
     try:
         yield process
     finally:
-        for child in children_of(process.pid):
+        for each in [*children_of(process.pid), *workers_of(process.pid)]:
             with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+                os.kill(each, signal.SIGKILL)
         process.kill()
         process.wait()
 
@@ -79,6 +79,11 @@ def children_of(process_id: int) -> list[int]:
             parent = int(status.read_text().rpartition(")")[2].split()[1])
             found += [int(status.parent.name)] if parent == process_id else []
     return sorted(found)
+
+
+def workers_of(process_id: int) -> list[int]:
+    """The workers of `facerec worker` with several processes, which a child of it forks; oldest first."""
+    return [worker for child in children_of(process_id) for worker in children_of(child)]
 
 
 def enqueue(settings: Settings, count: int) -> None:

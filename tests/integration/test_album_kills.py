@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from job_workers import children_of, workers
+from job_workers import workers, workers_of
 
 from facerec.bootstrap import Service, open_service
 from facerec.config import read_settings
@@ -80,7 +80,7 @@ def test_an_album_of_killed_workers_goes_forwards_and_is_complete_without_double
         while kills < KILLS or before.state is AlbumState.WORKING:
             assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()[-3000:]
             went_on = finished(before) > at_kill
-            if kills < KILLS and went_on and kill_at_work(service, children_of(process.pid)):
+            if kills < KILLS and went_on and kill_at_work(service, workers_of(process.pid)):
                 kills, at_kill = kills + 1, finished(albums.progress(ALBUM))
             if kills < KILLS and before.state is not AlbumState.WORKING:
                 albums.add(ALBUM, bucket.lay())

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from job_workers import children_of, workers
+from job_workers import workers, workers_of
 from serving import wait_until
 
 from facerec.bootstrap import Service, open_service, open_worker
@@ -65,8 +65,8 @@ def test_a_video_of_killed_workers_is_done_by_the_next(tmp_path: Path, settings:
         job = service.videos.find(job_id)
         assert (job.state, job.attempts) == (VideoState.IN_PROGRESS, 1)
         with workers(tmp_path / "data", SETTINGS, "--processes", "2") as process:
-            wait_until(lambda: len(children_of(process.pid)) == 2)
-            children_before = children_of(process.pid)
+            wait_until(lambda: len(workers_of(process.pid)) == 2)
+            children_before = workers_of(process.pid)
             os.kill(children_before[0], 9)
             wait_until(lambda: service.videos.find(job_id).state is not VideoState.IN_PROGRESS)
         job = service.videos.find(job_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from job_workers import children_of, workers
+from job_workers import workers, workers_of
 from video_workers import (
     check_a_detection,
     check_a_search_whose_workers_are_killed,
@@ -39,5 +39,5 @@ def test_videos_over_sqs(tmp_path_factory: pytest.TempPathFactory, s3_url: str, 
         service_without_workers(folder, s3_url) as service,
         workers(folder, own, "--processes", "2") as process,
     ):
-        check_a_search_whose_workers_are_killed(service, lambda: children_of(process.pid))
+        check_a_search_whose_workers_are_killed(service, lambda: workers_of(process.pid))
         check_a_detection(service)

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 from job_workers import (
-    children_of,
     enqueue,
     expected_faces,
     faces_by_image,
     fill_bucket,
     open_jobs,
     workers,
+    workers_of,
 )
 
 from facerec.bootstrap import open_queue
 from facerec.config import read_settings
 
-IMAGES = 120
+IMAGES = 240
 KILLS = 2
-GROWN_SECONDS = 2.0
+GROWN_SECONDS = 0.3
 """Age of a worker that may be killed: before, it has done nothing."""
 
 
@@ -68,10 +68,10 @@ def test_workers_that_are_killed_lose_no_image_and_index_none_twice(
         workers(tmp_path / "data", place, "--processes", "2") as process,
     ):
         while open_jobs(queue) != 0:
-            time.sleep(0.4)
+            time.sleep(0.1)
             now = time.monotonic()
             grown = [
-                each for each in children_of(process.pid) if now - seen.setdefault(each, now) > GROWN_SECONDS
+                each for each in workers_of(process.pid) if now - seen.setdefault(each, now) > GROWN_SECONDS
             ]
             if grown and killed < KILLS:
                 # Linux weighs niceness within a session; Ctrl+C reaches the group that has the terminal.

@@ -1,23 +1,24 @@
 """`facerec worker`: does jobs, beside a service or on a machine of its own.
 
-It is also the process that the command starts where several are wanted: its number and the settings come on
-standard input then.
+It is also the process that the command starts where several are wanted, and that forks them: the settings
+come on standard input then. `facerec.workers.processes` says why.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from facerec.bootstrap import open_service, open_telling, open_worker
 from facerec.cli.orders import order, read_order
 from facerec.cli.output import note, one_line_errors
 from facerec.config import Settings, read_settings
@@ -30,7 +31,7 @@ from facerec.observability.exposition import (
 )
 from facerec.observability.logs import configure_logging
 from facerec.services.background import Background
-from facerec.workers.processes import WorkerProcesses
+from facerec.workers.processes import ForkedProcess, KeptProcesses
 from facerec.workers.spot import SpotNotice
 
 PARENT_SECONDS = 1.0
@@ -65,6 +66,7 @@ def worker(
             drive(settings, address, stopping)
         return
     if settings.worker_processes == 1:
+        _import_ahead(settings)
         _work(settings, process="", stopping=threading.Event())
         return
     configure_logging(settings.log_level, form=settings.log_format, process="workers")
@@ -73,19 +75,36 @@ def worker(
     with (
         counting_together("workers"),
         _telling(settings),
-        _signals(stopping, lambda: at_once.set()),
+        _signals(stopping, at_once.set),
         _spot(settings, stopping),
     ):
         note(f"{settings.workers} processes do jobs.")
-        WorkerProcesses(settings.workers, lambda number: _start(settings, number)).run(stopping, at_once)
+        KeptProcesses({"the parent of the workers": lambda: _Forker(settings)}).run(stopping.wait, at_once)
+
+
+def _import_ahead(settings: Settings) -> None:
+    """Import what does jobs."""
+    # It stays: to look for garbage among it would take a quarter of the time, and a process that was forked
+    # would write to memory that it shares.
+    gc.disable()
+    from facerec.bootstrap import (
+        import_ahead,
+    )  # imported here: a command that has others work needs none of it
+
+    import_ahead(settings)
+    gc.freeze()
+    gc.enable()
 
 
 def _work(settings: Settings, *, process: str, stopping: threading.Event) -> None:
     """Do jobs in this process."""
+    from facerec.bootstrap import open_service, open_telling, open_worker
+
     configure_logging(settings.log_level, form=settings.log_format, process=process)
     os.nice(settings.worker_nice)  # before there are threads, which take it over
     share_heaps(settings.threads)
     with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
+        gc.freeze()  # what a service is made of stays: the collector of garbage need not look at it again
         threads = settings.jobs_at_once
         note(f"Jobs are done with the model pack {service.engine.contract.pack}, {threads} at a time.")
         notices = contextlib.closing(open_telling(settings, service.database))
@@ -133,37 +152,66 @@ def _spot(settings: Settings, stopping: threading.Event) -> Iterator[None]:
         yield
 
 
-def _start(settings: Settings, number: int) -> subprocess.Popen[bytes]:
-    """Start one of several processes."""
-    # -P: nothing in the working folder is taken for a module. In a group of its own, so that Ctrl+C reaches
-    # it by way of this process alone; in this session, for Linux weighs niceness within a session.
-    process = subprocess.Popen(  # noqa: S603 - a number of our own
-        [sys.executable, "-P", "-m", "facerec.cli.jobs_worker", str(number)],
-        stdin=subprocess.PIPE,
-        process_group=0,
-    )
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-            pipe.write(order(settings))
-    return process
+class _Forker(subprocess.Popen[bytes]):
+    """The process that forks the workers, and keeps them."""
+
+    def __init__(self, settings: Settings) -> None:
+        # -P: nothing in the working folder is taken for a module. In a group of its own, so that Ctrl+C
+        # reaches it and its workers by way of this process alone; in this session, for Linux weighs niceness
+        # within a session.
+        super().__init__(
+            [sys.executable, "-P", "-m", "facerec.cli.jobs_worker", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            process_group=0,
+        )
+        if self.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self.stdin as pipe:
+                pipe.write(order(settings))
+
+    def kill(self) -> None:
+        """End it at once, and its workers with it: they are of its group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
-def _work_as_told(number: int) -> None:
-    parent = os.getppid()
-    settings = read_order(sys.stdin.buffer.read()).share(number)
+def _keep_workers(parent: int) -> None:
+    """Fork the workers from this process, and keep them until told to stop, or `parent` is gone."""
+    settings = read_order(sys.stdin.buffer.read())
+    configure_logging(settings.log_level, form=settings.log_format, process="workers")
+    _import_ahead(settings)
     # What happens to the machine, the process that started this one is told; and it tells the metrics of all.
     settings = settings.model_copy(update={"spot_notice": "off", "metrics_port": None})
-    name_process(f"worker-{number}")
-    stopping = threading.Event()
+    stopping, at_once = threading.Event(), threading.Event()
 
-    def look() -> None:
-        if os.getppid() != parent:
-            stopping.set()
+    def fork(number: int) -> ForkedProcess:
+        process = ForkedProcess(target=_work_forked, args=(settings, number, os.getpid(), stopping))
+        process.start()
+        return process
 
-    with contextlib.closing(Background("parent", look, pause=PARENT_SECONDS)):
-        _work(settings, process=f"worker-{number}", stopping=stopping)
+    def over(seconds: float) -> bool:
+        return stopping.wait(seconds) or os.getppid() != parent
+
+    with _signals(stopping, at_once.set):
+        workers = {f"worker-{number}": partial(fork, number) for number in range(1, settings.workers + 1)}
+        KeptProcesses(workers).run(over, at_once)
+
+
+def _work_forked(settings: Settings, number: int, parent: int, stopping: threading.Event) -> None:
+    """Do jobs in a process forked from `parent`.
+
+    stopping: its parent's, a copy of which the handlers of signals, that were forked too, set from the start.
+    """
+    with one_line_errors():
+        name_process(f"worker-{number}")
+
+        def look() -> None:
+            if os.getppid() != parent:
+                stopping.set()
+
+        with contextlib.closing(Background("parent", look, pause=PARENT_SECONDS)):
+            _work(settings.share(number), process=f"worker-{number}", stopping=stopping)
 
 
 if __name__ == "__main__":
     with one_line_errors():
-        _work_as_told(int(sys.argv[1]))
+        _keep_workers(int(sys.argv[1]))
