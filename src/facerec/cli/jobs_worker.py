@@ -84,7 +84,7 @@ def worker(
 
 def _import_ahead(settings: Settings) -> None:
     """Import what does jobs."""
-    # It stays: to look for garbage among it would take a quarter of the time, and a process that was forked
+    # It stays: to look for garbage among it would take a sixth of the time, and a process that was forked
     # would write to memory that it shares.
     gc.disable()
     from facerec.bootstrap import (
