@@ -47,6 +47,7 @@ A class's docstring is its default message; `message` says what was wrong, where
     │   ├── DatabaseUnavailable   the database does not answer: try again
     │   ├── DatabaseBusy          other changes were in the way for too long: try again
     │   ├── DiskFull              there is no room for the change: try again once there is
+    │   ├── DiskReadOnly          the disk takes no change: try again once it does
     │   └── HistoryPruned         an index is too old to be brought up to date: it has to be built anew
     ├── VectorStoreUnavailable    the vector store does not answer, or is being rebuilt: try again
     ├── JobQueueUnavailable       the job queue does not answer: try again
@@ -249,6 +250,10 @@ class DatabaseBusy(StorageError):
 
 class DiskFull(StorageError):
     """The disk is full. Nothing was changed: try your call again once there is room."""
+
+
+class DiskReadOnly(StorageError):
+    """The disk is read-only. Nothing was changed: try your call again once it can be written."""
 
 
 class HistoryPruned(StorageError):

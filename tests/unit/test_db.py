@@ -20,7 +20,7 @@ from facerec.db.numbers import is_among, number_list
 from facerec.db.prepared import Prepared
 from facerec.db.sealed import SealedBytes
 from facerec.db.sqlite import CACHE_KIB, SWEEP_CACHE_KIB
-from facerec.errors import DiskFull, StorageError
+from facerec.errors import DiskFull, DiskReadOnly, StorageError
 
 TABLE = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String), sa.Column("bulk", sa.LargeBinary))
 
@@ -104,6 +104,19 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(database: Database) -
 
     with pytest.raises(DiskFull, match="full"):
         fill()
+    assert names(database) == ["first"]
+
+
+def test_what_was_opened_on_a_read_only_disk_is_not_kept(database: Database) -> None:
+    def write() -> None:
+        with database.write() as connection:
+            connection.execute(TABLE.insert().values(name="first"))
+
+    with database.read() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")  # as if it had been opened on such a disk
+    with pytest.raises(DiskReadOnly, match="readonly"):
+        write()
+    write()
     assert names(database) == ["first"]
 
 

@@ -24,9 +24,10 @@ import facerec
 from facerec.api.watching import Draining, Watchers
 from facerec.config import Settings
 from facerec.db import Database
+from facerec.db.disk import ask_to_write
 from facerec.engine.base import Engine
 from facerec.engine.remembering import RememberingEngine
-from facerec.errors import DiskFull, FacerecError, StorageError
+from facerec.errors import DiskFull, DiskReadOnly, FacerecError, StorageError
 from facerec.jobs.base import JobQueue
 from facerec.services.figures import condition_of
 from facerec.sessions.base import SessionStore
@@ -38,7 +39,7 @@ LIMIT_SECONDS = 2.0
 FRESH_SECONDS = 1.0
 """How long what a part has answered is told again."""
 
-OK, UNAVAILABLE, SLOW, FULL = "ok", "unavailable", "timeout", "full"
+OK, UNAVAILABLE, SLOW, FULL, READ_ONLY = "ok", "unavailable", "timeout", "full", "read_only"
 
 Facts = Mapping[str, Any]
 """What else there is to tell of a part."""
@@ -115,6 +116,8 @@ def _look(part: Part) -> Finding:
         part.ask()
     except DiskFull:
         status = FULL
+    except DiskReadOnly:
+        status = READ_ONLY
     except FacerecError:  # its text may name machines; the log has it where it mattered
         status = UNAVAILABLE
     return Finding(part=part, status=status, seconds=time.perf_counter() - started)
@@ -167,7 +170,7 @@ def parts_of(
         Part(name="vector_store", kind=settings.vector_store, ask=ask_vectors, facts=lag),
         Part(name="sessions", kind="redis" if settings.redis_url else here, ask=sessions.ping),
         Part(name="queue", kind="sqs" if settings.sqs_queue_name else here, ask=jobs.ping),
-        # A full one fails what is stored; searches go on.
+        # One that is full or read-only fails what is stored; searches go on.
         Part(name="disk", kind="local", ask=disk.ask, facts=disk.facts),
     ]
 
@@ -182,7 +185,9 @@ class _Disk:
         self._free_mib = 0
 
     def ask(self) -> None:
-        """Raises DiskFull, and StorageError where the disk can not be asked."""
+        """Raises DiskFull, DiskReadOnly, and StorageError where the disk can not be asked, or the folder
+        takes no file for another reason.
+        """
         try:
             there = next(each for each in (self._folder, *self._folder.parents) if each.exists())
             self._free_mib = shutil.disk_usage(there).free // 2**20
@@ -190,6 +195,8 @@ class _Disk:
             raise StorageError(f"The disk can not be asked for its room: {error.strerror}") from error
         if self._free_mib < self._reserve_mib:
             raise DiskFull
+        if there == self._folder:
+            ask_to_write(there)
 
     def facts(self) -> Facts:
         """As it was when it was asked: a disk that hangs holds up nobody."""

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from facerec.db.sealed import ValueCipher, set_cipher
 from facerec.db.sqlite import Sqlite
 from facerec.db.together import Together
-from facerec.errors import ConfigurationError, StorageError
+from facerec.errors import ConfigurationError, DiskReadOnly, StorageError
 from facerec.observability import metrics
 from facerec.observability.steps import Step
 
@@ -149,7 +149,10 @@ class Database:
                 committing = True
         except self._errors as error:
             metrics.database_errors.labels("write").inc()
-            raise self._meaning(error, "write", committing=committing) from self._shown(error)
+            meaning = self._meaning(error, "write", committing=committing)
+            if isinstance(meaning, DiskReadOnly):
+                self._engine.dispose()  # what was opened on such a disk never writes, and is kept no longer
+            raise meaning from self._shown(error)
 
     def write_together(self, work: Callable[[Connection], T], *, lane: int | None = None) -> T:
         """Do `work` in a transaction that it may share with others that come meanwhile: one fsync for all.

@@ -9,12 +9,14 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from facerec.errors import DatabaseBusy, DiskFull, StorageError
+from facerec.db.disk import ask_to_write
+from facerec.errors import DatabaseBusy, DiskFull, DiskReadOnly, StorageError
 
 T = TypeVar("T")
 
@@ -32,7 +34,11 @@ CACHE_KIB, SWEEP_CACHE_KIB = 8 * 1024, 64 * 1024
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log keeps after it has been folded into the file."""
 
-_MEANINGS = {sqlite3.SQLITE_BUSY: DatabaseBusy, sqlite3.SQLITE_FULL: DiskFull}
+_MEANINGS: Mapping[int, type[StorageError]] = {
+    sqlite3.SQLITE_BUSY: DatabaseBusy,
+    sqlite3.SQLITE_FULL: DiskFull,
+    sqlite3.SQLITE_READONLY: DiskReadOnly,
+}
 
 
 class Sqlite:
@@ -44,9 +50,11 @@ class Sqlite:
     def __init__(self) -> None:
         # Writers poll for their turn; those of one process take turns here, without a pause between.
         self._turn = threading.Lock()
+        self._folder = Path()
 
     def open(self, url: sa.URL, *, patience: float) -> sa.Engine:
         """An engine whose every connection is set up for durability."""
+        self._folder = Path(url.database or "").parent
         engine = sa.create_engine(
             url,
             pool_size=KEPT_CONNECTIONS,
@@ -92,11 +100,22 @@ class Sqlite:
         result.close()
 
     def meaning(self, cause: BaseException, purpose: str, *, committing: bool) -> StorageError:
-        """A lock that another process keeps passes, and so does a full disk; anything else does not."""
+        """A lock that another process keeps passes, and so does a disk that is full or read-only; anything
+        else does not.
+        """
         told = cause if isinstance(cause, sqlite3.Error) else type(cause).__name__
         text = f"The database could not {purpose}: {told}. Nothing was changed."
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the part that tells the kind of lock
-        return _MEANINGS.get(code, StorageError)(text)
+        kind = _MEANINGS.get(code, StorageError)
+        if code in (
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_CANTOPEN,
+        ):  # which of the system's errors it was, is lost
+            try:
+                ask_to_write(self._folder)
+            except StorageError as refusal:
+                kind = type(refusal)
+        return kind(text)
 
     def fell_victim(self, cause: BaseException) -> bool:
         """Never: there is one writer at a time."""

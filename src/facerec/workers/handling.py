@@ -10,6 +10,7 @@ from enum import Enum, auto
 from facerec.errors import (
     DatabaseUnavailable,
     DiskFull,
+    DiskReadOnly,
     DownloadFailed,
     FacerecError,
     JobQueueUnavailable,
@@ -30,6 +31,7 @@ FIRST_PAUSE_SECONDS, GROWTH, LONGEST_PAUSE_SECONDS = 10.0, 3, 600.0
 OUTAGES = (
     DatabaseUnavailable,
     DiskFull,
+    DiskReadOnly,
     JobQueueUnavailable,
     SessionStoreUnavailable,
     VectorStoreUnavailable,

@@ -14,6 +14,7 @@ from facerec.db import Database
 from facerec.errors import (
     DatabaseUnavailable,
     DiskFull,
+    DiskReadOnly,
     FacerecError,
     InvalidImage,
     JobQueueUnavailable,
@@ -138,7 +139,7 @@ def test_what_cannot_pass_is_set_aside_at_once_with_its_reason(queue: EmbeddedJo
     assert [(each.attempts, each.reason) for each in queue.list_set_aside()] == [(1, "no picture")]
 
 
-@pytest.mark.parametrize("outage", [DatabaseUnavailable, DiskFull])
+@pytest.mark.parametrize("outage", [DatabaseUnavailable, DiskFull, DiskReadOnly])
 def test_an_outage_counts_no_attempt_and_rests_the_worker(
     queue: EmbeddedJobs, outage: type[FacerecError]
 ) -> None:

@@ -104,6 +104,7 @@ WIRE_ERRORS: Mapping[type[errors.FacerecError], WireError] = MappingProxyType(
         errors.DatabaseUnavailable: UNAVAILABLE,
         errors.DatabaseBusy: UNAVAILABLE,
         errors.DiskFull: UNAVAILABLE,
+        errors.DiskReadOnly: UNAVAILABLE,
         errors.HistoryPruned: INTERNAL,
         errors.VectorStoreUnavailable: UNAVAILABLE,
         errors.JobQueueUnavailable: UNAVAILABLE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from facerec import errors
+from facerec.db.disk import REFUSALS
 from facerec.observability import current_request
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ REST_ERRORS: Mapping[type[errors.FacerecError], RestError] = MappingProxyType(
         errors.DatabaseUnavailable: RestError("StorageError", 503, AGAIN),
         errors.DatabaseBusy: RestError("StorageError", 503, AGAIN),
         errors.DiskFull: RestError("StorageError", 503, "Have room made on the service's disk."),
+        errors.DiskReadOnly: RestError("StorageError", 503, "Have the service's disk made writable again."),
         errors.HistoryPruned: RestError("StorageError", 500, INTERNAL.hint),
         errors.NoticeFailed: INTERNAL,
         errors.UnreadableFile: INTERNAL,
@@ -142,13 +143,10 @@ def rest_error(error: Exception) -> RestError:
     return INTERNAL
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
 async def answer_error(_request: Request, error: Exception) -> JSONResponse:
     """An error of ours, or a fault, of which the client learns nothing but the correlation id."""
-    if isinstance(error, OSError) and error.errno in _FULL:  # an upload is kept in a file for a while
-        error = errors.DiskFull(f"A file could not be written: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in REFUSALS:  # an upload is kept in a file for a while
+        error = REFUSALS[error.errno](f"A file could not be written: {error.strerror}")
     row = rest_error(error)
     message = str(error)
     if row.status == 500:

@@ -13,7 +13,7 @@ const COUNTER = "facerec_requests_total";
 const SECONDS = "facerec_request_duration_seconds";
 const NAMES = { model: "Recognition", database: "Database", vector_store: "Search index", sessions: "Short memory", queue: "Job queue", disk: "Disk" };
 
-const WORDS = { ok: ["Well", "good"], degraded: ["In part", "fair"], draining: ["Ending", "fair"], timeout: ["Slow", "bad"], full: ["Full", "bad"], unavailable: ["Away", "bad"] };
+const WORDS = { ok: ["Well", "good"], degraded: ["In part", "fair"], draining: ["Ending", "fair"], timeout: ["Slow", "bad"], full: ["Full", "bad"], read_only: ["Read-only", "bad"], unavailable: ["Away", "bad"] };
 
 export async function show(view, { signal }) {
   const parts = h("ul", { class: "parts" });
