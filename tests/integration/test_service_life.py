@@ -60,6 +60,31 @@ def test_one_process_outlives_a_reload_and_says_that_it_reads_nothing_anew(serve
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_reload_in_the_first_moments_of_a_start_is_no_end(tmp_path: Path, workers: str) -> None:
+    settings = tmp_path / ".env"
+    os.mkfifo(settings)  # to read them, the start waits until somebody writes them
+    log = tmp_path / "log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [str(FACEREC), "serve", "--port", "0", "--workers", workers],
+            env={**os.environ, "FACEREC_DATA_DIR": str(tmp_path / "data"), "MODEL_PATH": "fake"},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with settings.open("w"):
+            settings.unlink()
+            process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "facerec listens on" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_end_of_its_terminal_is_the_end_of_the_service(tmp_path: Path, workers: str) -> None:
     near, far = pty.openpty()
     log = tmp_path / "log"

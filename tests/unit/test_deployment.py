@@ -17,7 +17,7 @@ import typer.main
 import yaml
 from pydantic import AliasChoices
 
-from facerec.cli import app
+from facerec.cli.commands import app
 from facerec.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

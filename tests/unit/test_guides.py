@@ -15,7 +15,7 @@ import pytest
 import typer.main
 from pydantic import AliasChoices
 
-from facerec.cli import app
+from facerec.cli.commands import app
 from facerec.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from wire_server import Running, inline, running
 
 from facerec.access import KeyKind
-from facerec.cli import app
+from facerec.cli.commands import app
 from facerec.engine.fake import draw
 from facerec.errors import DatabaseUnavailable
 from facerec.services.albums.indexing import ATTEMPTS

@@ -19,7 +19,8 @@ from facerec.api.server import BACKLOG, CONNECTIONS_PER_REQUEST, address_of, bin
 from facerec.api.tls import Certificate
 from facerec.api.watching import Draining
 from facerec.bootstrap import open_keys, open_service
-from facerec.cli.supervisor import Supervisor, from_terminal
+from facerec.cli import from_terminal
+from facerec.cli.supervisor import Supervisor
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
 from facerec.metastore import open_metastore
@@ -56,7 +57,10 @@ def serve(
     configure_logging(settings.log_level, form=settings.log_format, process="supervisor" if several else "")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    signal.signal(signal.SIGHUP, _terminal_closed if from_terminal() else _go_on)
+    if from_terminal():
+        signal.signal(signal.SIGHUP, _terminal_closed)
+    elif not several:  # a supervisor takes it once it runs
+        signal.signal(signal.SIGHUP, _go_on)
     _allow_descriptors()
     # The address first: a port in use or a missing key shows at once, not after the models are loaded.
     listening = bind(settings.host, settings.port)
@@ -161,7 +165,7 @@ def _terminal_closed(_number: int, _frame: object) -> None:
 
 
 def _go_on(_number: int, _frame: object) -> None:
-    """Answer on: a supervisor alone, which has a handler of its own, reads the settings anew."""
+    """Answer on: a supervisor alone reads the settings anew."""
     _log.warning("One process alone can not read its settings anew: SIGHUP is ignored, restart the service.")
 
 

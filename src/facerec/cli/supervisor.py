@@ -21,6 +21,7 @@ from pathlib import Path
 
 from facerec.api.link import CLOSED, LEAVING, READY, SupervisorEnd
 from facerec.api.server import BACKLOG, PATIENCE_SECONDS
+from facerec.cli import from_terminal
 from facerec.cli.orders import order
 from facerec.config import Settings
 from facerec.errors import FacerecError
@@ -418,11 +419,6 @@ class Supervisor:
     def _fail(self, error: BaseException) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
-
-
-def from_terminal() -> bool:
-    """Whether this process belongs to a terminal. To be asked at the start: a closed one is none any more."""
-    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _command(descriptor: int, number: int) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from command_line import Run, command_line  # noqa: F401 - a fixture
 from PIL import Image
 
-from facerec.cli import COMMANDS
+from facerec.cli.commands import COMMANDS
 from facerec.cli.pictures import ExternalIds, external_id
 from facerec.engine.fake import FakeFace, draw
 
@@ -329,10 +329,13 @@ def test_the_list_of_commands_has_a_line_for_each(facerec: Run) -> None:
 
 def test_a_command_loads_no_more_than_it_needs() -> None:
     program = (
-        "import sys, facerec.cli; facerec.cli.app(['--help'], standalone_mode=False); "
+        "import sys, facerec.cli.commands; facerec.cli.commands.app(['--help'], standalone_mode=False); "
         "print(*(name for name in sys.modules if name.startswith('facerec.')))"
     )
     ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     loaded = ended.stdout.splitlines()[-1].split()
     assert {name.split(".")[1] for name in loaded} <= {"cli", "config", "domain", "errors", "access"}
-    assert {name for name in loaded if name.startswith("facerec.cli.")} == {"facerec.cli.output"}
+    assert {name for name in loaded if name.startswith("facerec.cli.")} == {
+        "facerec.cli.commands",
+        "facerec.cli.output",
+    }

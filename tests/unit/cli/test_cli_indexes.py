@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from facerec.cli import app
+from facerec.cli.commands import app
 from facerec.domain import BoundingBox, EmbeddingContract, NewFace
 from facerec.metastore import collections, faces, open_at
 from facerec.vectors.quantization import quantize_batch

@@ -10,7 +10,7 @@ def test_the_command_line_needs_no_extra() -> None:
     extras = ("psycopg", "qdrant_client", "pinecone", "matplotlib", "skimage", "onnxruntime", "faiss")
     hidden = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{hidden}; import facerec.cli, facerec.bootstrap", *extras],
+        [sys.executable, "-c", f"{hidden}; import facerec.cli.commands, facerec.bootstrap", *extras],
         capture_output=True,
         text=True,
         check=False,
