@@ -149,16 +149,21 @@ def import_ahead(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def open_service(
-    settings: Settings, *, engine: Engine | None = None, background: bool = False
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    background: bool = False,
+    job_holder: str | None = None,
 ) -> Iterator[Service]:
     """Open everything; on leaving, close it in reverse.
 
     background: do jobs and sweep beside the requests, as FACEREC_SERVE_JOBS and FACEREC_SWEEP_SECONDS say.
+    job_holder: what this process's leases of jobs are known by (`facerec.jobs.base.new_holder`).
     `engine` is used (and not closed) in place of the one that the settings name. Raises ConfigurationError,
     PackError or StorageError when a part can not be opened; the parts opened before it are closed then.
     """
     with contextlib.ExitStack() as stack:
-        parts = _open_parts(settings, engine, stack)
+        parts = _open_parts(settings, engine, job_holder, stack)
         service = _use_cases(parts)
         service.collections.finish_deletions()
         service.albums.service.finish_deletions()
@@ -190,7 +195,9 @@ class _Parts:
             self.remembering.forget(image_ids)
 
 
-def _open_parts(settings: Settings, engine: Engine | None, stack: contextlib.ExitStack) -> _Parts:
+def _open_parts(
+    settings: Settings, engine: Engine | None, job_holder: str | None, stack: contextlib.ExitStack
+) -> _Parts:
     """Open the parts; the stack closes them in reverse."""
     stack.enter_context(tracing(settings.otel_endpoint, process=process_name()))
     database = open_metastore(settings)
@@ -201,7 +208,7 @@ def _open_parts(settings: Settings, engine: Engine | None, stack: contextlib.Exi
     stack.callback(vectors.close)
     sessions = open_sessions(settings, database)
     stack.callback(sessions.close)
-    jobs = open_jobs(settings, database, S3EventRules(settings.s3_events_collection).job)
+    jobs = open_jobs(settings, database, S3EventRules(settings.s3_events_collection).job, job_holder)
     stack.callback(jobs.close)
     if engine is None:
         engine = _open_engine(settings)

@@ -162,6 +162,24 @@ def test_a_lease_that_runs_out_gives_the_job_to_the_next_one(queue: JobQueue, br
     assert (second.id, second.attempt) == (first.id, 2)
 
 
+def test_a_job_is_suspect_once_workers_died_with_it(queue: JobQueue, briefly: float) -> None:
+    queue.put([task()])
+    assert [leased(queue, seconds=briefly).suspect for _ in range(3)] == [False, False, True]
+    again = leased(queue)
+    assert (again.attempt, again.suspect) == (4, True)
+    queue.release([again])  # not begun: nothing has become known of it
+    again = leased(queue)
+    assert (again.attempt, again.suspect) == (4, True)
+
+
+def test_a_job_that_failed_with_a_reason_is_not_suspect(queue: JobQueue) -> None:
+    queue.put([task()])
+    for attempt in range(1, 5):
+        job = leased(queue)
+        assert (job.attempt, job.suspect) == (attempt, False)
+        queue.retry(job, reason="it rained", delay_seconds=0)
+
+
 def test_a_lease_that_is_extended_holds(queue: JobQueue, briefly: float) -> None:
     queue.put([task()])
     job = leased(queue, seconds=briefly)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,31 @@ def test_a_killed_worker_is_replaced_and_works(
     assert "worker-1 ended with -9; another is started" in log(tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+def test_what_killed_workers_held_is_at_work_again_long_before_its_leases_end(tmp_path: Path) -> None:
+    settings = read_settings(data_dir=tmp_path / "data")
+    enqueue(settings, IMAGES)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,  # an S3 that never answers
+        sqlite3.connect(tmp_path / "data" / "facerec.db") as database,
+    ):
+        own = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "FACEREC_S3_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "FACEREC_SPOT_NOTICE": "off",
+            "FACEREC_JOB_LEASE_SECONDS": "600",
+        }
+
+        def attempts() -> set[int]:
+            return {row[0] for row in database.execute("SELECT attempts FROM jobs")}
+
+        with workers(tmp_path / "data", own, "--processes", "2") as process:
+            wait_until(lambda: attempts() == {1})
+            for worker in workers_of(process.pid):
+                os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: attempts() == {2})
 
 
 def test_where_the_process_that_forks_is_killed_its_workers_end_and_others_come(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from facerec.cli.orders import order, read_order
 from facerec.cli.output import note, one_line_errors
 from facerec.config import Settings, read_settings
 from facerec.engine.heap import share_heaps
+from facerec.jobs.base import new_holder
 from facerec.observability.exposition import (
     BuildInfo,
     counting_together,
@@ -87,23 +89,28 @@ def _import_ahead(settings: Settings) -> None:
     # It stays: to look for garbage among it would take a sixth of the time, and a process that was forked
     # would write to memory that it shares.
     gc.disable()
-    from facerec.bootstrap import (
-        import_ahead,
-    )  # imported here: a command that has others work needs none of it
+    from facerec.bootstrap import import_ahead  # here: a command that has others work needs none of it
 
     import_ahead(settings)
     gc.freeze()
     gc.enable()
 
 
-def _work(settings: Settings, *, process: str, stopping: threading.Event) -> None:
+def _work(
+    settings: Settings, *, process: str, stopping: threading.Event, leases: _Leases | None = None
+) -> None:
     """Do jobs in this process."""
     from facerec.bootstrap import open_service, open_telling, open_worker
 
     configure_logging(settings.log_level, form=settings.log_format, process=process)
     os.nice(settings.worker_nice)  # before there are threads, which take it over
     share_heaps(settings.threads)
-    with _signals(stopping, lambda: os._exit(1)), open_service(settings) as service:
+    with (
+        _signals(stopping, lambda: os._exit(1)),
+        open_service(settings, job_holder=leases.holder if leases else None) as service,
+    ):
+        if leases and leases.of_dead is not None:
+            service.jobs.bury(leases.of_dead)
         gc.freeze()  # what a service is made of stays: the collector of garbage need not look at it again
         threads = settings.jobs_at_once
         note(f"Jobs are done with the model pack {service.engine.contract.pack}, {threads} at a time.")
@@ -183,8 +190,12 @@ def _keep_workers(parent: int) -> None:
     settings = settings.model_copy(update={"spot_notice": "off", "metrics_port": None})
     stopping, at_once = threading.Event(), threading.Event()
 
+    holders: dict[int, str] = {}
+
     def fork(number: int) -> ForkedProcess:
-        process = ForkedProcess(target=_work_forked, args=(settings, number, os.getpid(), stopping))
+        leases = _Leases(new_holder(), of_dead=holders.get(number))
+        holders[number] = leases.holder
+        process = ForkedProcess(target=_work_forked, args=(settings, number, os.getpid(), stopping, leases))
         process.start()
         return process
 
@@ -196,7 +207,17 @@ def _keep_workers(parent: int) -> None:
         KeptProcesses(workers).run(over, at_once)
 
 
-def _work_forked(settings: Settings, number: int, parent: int, stopping: threading.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class _Leases:
+    """What the leases of jobs of a worker are known by, and those of the one in whose place it is."""
+
+    holder: str
+    of_dead: str | None
+
+
+def _work_forked(
+    settings: Settings, number: int, parent: int, stopping: threading.Event, leases: _Leases
+) -> None:
     """Do jobs in a process forked from `parent`.
 
     stopping: its parent's, a copy of which the handlers of signals, that were forked too, set from the start.
@@ -209,7 +230,7 @@ def _work_forked(settings: Settings, number: int, parent: int, stopping: threadi
                 stopping.set()
 
         with contextlib.closing(Background("parent", look, pause=PARENT_SECONDS)):
-            _work(settings.share(number), process=f"worker-{number}", stopping=stopping)
+            _work(settings.share(number), process=f"worker-{number}", stopping=stopping, leases=leases)
 
 
 if __name__ == "__main__":

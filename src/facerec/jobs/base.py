@@ -8,6 +8,7 @@ reference to work whose state is in the database ("image 17 of album 4"), and do
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -27,6 +28,11 @@ MOST_KEY = 255
 
 MOST_BYTES = 64 * 1024
 """Bytes of a job's payload as JSON. It is a reference, and queues have bounds too (SQS: 256 KiB)."""
+
+
+SUSPECT_ATTEMPTS = 3
+"""The attempt from which a job is suspect, where the one before ended without a word: one worker may have
+died by chance."""
 
 
 class Priority(IntEnum):
@@ -64,6 +70,8 @@ class Job:
     queued_at: float
     """Seconds since the epoch."""
     receipt: str = field(repr=False)
+    suspect: bool = False
+    """Workers died while they had it at work with others, so it may be what they died of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,11 @@ class SetAsideJob:
     reason: str
     set_aside_at: float
     """Seconds since the epoch."""
+
+
+def new_holder() -> str:
+    """A name for one who leases jobs, which nobody else has: 16 letters."""
+    return secrets.token_hex(8)
 
 
 def encode(job: NewJob) -> str:
@@ -125,6 +138,12 @@ class JobQueue(Protocol):
 
     def release(self, jobs: Sequence[Job]) -> None:
         """Give back leases of work not begun (a worker that is told to stop): no attempt is counted."""
+
+    def bury(self, holder: str) -> int:
+        """End the leases of a holder that is known to be dead, so that nobody waits for their end; how many.
+
+        0 for a queue that does not know who holds what.
+        """
 
     def set_aside(self, job: Job, *, reason: str) -> None:
         """Try it no more, and keep it with the reason: SQS's dead-letter queue, or a row."""

@@ -1,8 +1,10 @@
 """Jobs in the service's own database: no server beside it is needed.
 
 A job is a row. `ready_at` is when it may be leased: after its delay, or at the end of the lease that it is
-under; so a lease that runs out needs nobody to notice it. Times are by the database's clock. On PostgreSQL
-those who lease at once pass by each other's rows (SKIP LOCKED); SQLite has one writer.
+under; so a lease that runs out needs nobody to notice it. Its receipt stays then, where a holder that lives
+takes it off with its last word: so it is known of a job whether a worker died while it held it. Times are by
+the database's clock. On PostgreSQL those who lease at once pass by each other's rows (SKIP LOCKED); SQLite
+has one writer.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from facerec.db.clock import NOW
 from facerec.db.numbers import is_among, number_list
 from facerec.db.prepared import Prepared
 from facerec.errors import JobQueueUnavailable, StorageError
-from facerec.jobs.base import Job, JobCounts, NewJob, Payload, SetAsideJob, encode
+from facerec.jobs.base import (
+    SUSPECT_ATTEMPTS,
+    Job,
+    JobCounts,
+    NewJob,
+    Payload,
+    SetAsideJob,
+    encode,
+    new_holder,
+)
 
 T = TypeVar("T")
 
@@ -67,8 +78,10 @@ _GONE = Prepared(_jobs.delete().where(is_among(_jobs.c.key, "keys")))
 class EmbeddedJobs:
     """A `JobQueue` in the service's database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, holder: str | None = None) -> None:
+        """holder: what the leases of this process are known by (`new_holder`); by default one of its own."""
         self._database = database
+        self._holder = new_holder() if holder is None else holder
         now = NOW[database.name]
         self._put = sa.text(_PUT.format(now=now))
         self._now = sa.literal_column(now, sa.Double)
@@ -94,6 +107,7 @@ class EmbeddedJobs:
                 ready_at=self._now + sa.bindparam("seconds", type_=sa.Double),
                 receipt=sa.bindparam("receipt"),
                 attempts=_jobs.c.attempts + 1,
+                reason=sa.case((_jobs.c.receipt.is_(None), _jobs.c.reason)),
             )
             .returning(*_jobs.c)
         )
@@ -114,7 +128,8 @@ class EmbeddedJobs:
         with _meant():
             if self._database.look(lambda connection: connection.scalar(self._any_ready, asked)) is None:
                 return []
-        values = {"kinds": sorted(kinds), "most": limit, "seconds": seconds, "receipt": secrets.token_hex(8)}
+        receipt = f"{self._holder}{secrets.token_hex(8)}"
+        values = {"kinds": sorted(kinds), "most": limit, "seconds": seconds, "receipt": receipt}
         with _meant(), self._database.write() as connection:
             rows = connection.execute(self._taking, values).all()
         return [_job(row) for row in sorted(rows, key=lambda row: (row.priority, row.key))]
@@ -158,6 +173,12 @@ class EmbeddedJobs:
             .values(ready_at=self._now, receipt=None, attempts=_jobs.c.attempts - 1)
         )
         self._write(lambda connection: connection.execute(free))
+
+    def bury(self, holder: str) -> int:
+        """See `JobQueue.bury`."""
+        theirs = sa.and_(_jobs.c.receipt.startswith(holder), _jobs.c.ready_at > self._now)
+        ending = _jobs.update().where(theirs).values(ready_at=self._now)
+        return self._write(lambda connection: connection.execute(ending).rowcount)
 
     def set_aside(self, job: Job, *, reason: str) -> None:
         """See `JobQueue.set_aside`."""
@@ -283,6 +304,7 @@ def _job(row: sa.Row[Any]) -> Job:
         attempt=row.attempts,
         queued_at=row.queued_at,
         receipt=row.receipt,
+        suspect=row.attempts >= SUSPECT_ATTEMPTS and row.reason is None,
     )
 
 

@@ -11,15 +11,18 @@ from facerec.jobs.sqs import NewObjectJob, SqsJobs
 from facerec.jobs.sqs_queues import SqsQueues
 
 
-def open_jobs(settings: Settings, database: Database, new_object_job: NewObjectJob) -> JobQueue:
+def open_jobs(
+    settings: Settings, database: Database, new_object_job: NewObjectJob, holder: str | None = None
+) -> JobQueue:
     """Open the queue of `SQS_QUEUE_NAME`, or the one in `database` without it.
 
-    new_object_job: the job for an object that S3 tells of in the queue. An SQS that is away is no error yet:
+    new_object_job: the job for an object that S3 tells of in the queue. holder: what the queue is to know
+    this process by (`new_holder`), where it knows any. An SQS that is away is no error yet:
     what needs it raises JobQueueUnavailable until it is back. Raises ConfigurationError for a name that no
     queue can have.
     """
     if settings.sqs_queue_name is None:
-        return EmbeddedJobs(database)
+        return EmbeddedJobs(database, holder)
     queues = SqsQueues(
         settings.sqs_queue_name,
         region=settings.aws_region,

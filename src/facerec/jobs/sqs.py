@@ -19,7 +19,17 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from facerec.jobs.base import ALL_KINDS, Job, JobCounts, NewJob, Payload, Priority, SetAsideJob, encode
+from facerec.jobs.base import (
+    ALL_KINDS,
+    SUSPECT_ATTEMPTS,
+    Job,
+    JobCounts,
+    NewJob,
+    Payload,
+    Priority,
+    SetAsideJob,
+    encode,
+)
 from facerec.jobs.keys import JobKeys
 from facerec.jobs.s3_events import CreatedObject, created_objects
 from facerec.jobs.sqs_queues import BATCH, MOST_DELAY_SECONDS, SqsQueues
@@ -59,10 +69,12 @@ class _Envelope:
     ready_at: float = 0.0
     """Where SQS cannot delay it for so long."""
     key: str | None = None
+    suspect: bool = False
+    """See `Job.suspect`; a message that is sent anew has not been received yet."""
 
     def body(self) -> str:
-        """As a message's body."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
+        """As a message's body; what is rare is left out, so that older versions read the others."""
+        fields = {name: getattr(self, name) for name in self.__slots__ if name != "suspect" or self.suspect}
         return json.dumps({"facerec": 1, **fields, "payload": dict(self.payload)})
 
 
@@ -148,17 +160,17 @@ class SqsJobs:
         self._keys.free([(kind, key) for kind, key in keys if key is not None])
 
     def retry(self, job: Job, *, reason: str, delay_seconds: float) -> None:
-        """See `JobQueue.retry`. SQS keeps no reason."""
-        receipt = _Receipt.of(job)
-        self._queues.show_after(receipt.queue, [receipt.handle], delay_seconds)
-        self._forget([job])
+        """See `JobQueue.retry`. SQS keeps no reason, and counts every receipt, so the job is sent anew."""
+        told = replace(job, suspect=False)
+        self._send_anew([told], counted=0, delay_seconds=min(delay_seconds, MOST_DELAY_SECONDS))
 
     def release(self, jobs: Sequence[Job]) -> None:
         """See `JobQueue.release`. SQS counts every receipt, so the job is sent anew."""
-        for queue, some in _by_queue(jobs):
-            self._queues.send(queue, [(_envelope(job, attempts=job.attempt - 1).body(), 0.0) for job in some])
-            self._queues.delete(queue, [_Receipt.of(job).handle for job in some])
-        self._forget(jobs)
+        self._send_anew(jobs, counted=-1, delay_seconds=0.0)
+
+    def bury(self, holder: str) -> int:
+        """See `JobQueue.bury`. SQS does not know who holds what."""
+        return 0
 
     def set_aside(self, job: Job, *, reason: str) -> None:
         """See `JobQueue.set_aside`."""
@@ -184,7 +196,11 @@ class SqsJobs:
             for message in list(letters):
                 if _set_aside_job(message).id in wanted:
                     envelope = _read_envelope(message)
-                    body = message["Body"] if envelope is None else replace(envelope, attempts=0).body()
+                    body = (
+                        message["Body"]
+                        if envelope is None
+                        else replace(envelope, attempts=0, suspect=False).body()
+                    )
                     self._queues.send(Priority.FRESH.name, [(body, 0.0)])
                     self._queues.delete(DEAD, [message["ReceiptHandle"]])
                     letters.remove(message)
@@ -233,10 +249,11 @@ class SqsJobs:
                 attempt=envelope.attempts + received,
                 queued_at=envelope.queued_at,
                 receipt=receipt.text(),
+                suspect=envelope.suspect or received >= SUSPECT_ATTEMPTS,
             )
             delay = max(envelope.ready_at - time.time(), 0.0 if envelope.kind in kinds else OTHERS_SECONDS)
             if delay > 0:
-                unchanged = replace(envelope, attempts=job.attempt - 1)
+                unchanged = replace(envelope, attempts=job.attempt - 1, suspect=job.suspect)
                 later.append((receipt.handle, unchanged.body(), min(delay, MOST_DELAY_SECONDS)))
             else:
                 self._deadlines[job.receipt] = end
@@ -287,6 +304,14 @@ class SqsJobs:
         finally:
             self._queues.show_after(DEAD, [message["ReceiptHandle"] for message in left], 0)
 
+    def _send_anew(self, jobs: Sequence[Job], *, counted: int, delay_seconds: float) -> None:
+        """Put leased jobs into other messages; `counted`: is added to the attempts so far."""
+        for queue, some in _by_queue(jobs):
+            anew = [_envelope(job, attempts=job.attempt + counted).body() for job in some]
+            self._queues.send(queue, [(body, delay_seconds) for body in anew])
+            self._queues.delete(queue, [_Receipt.of(job).handle for job in some])
+        self._forget(jobs)
+
     def _forget(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._deadlines.pop(job.receipt, None)
@@ -312,7 +337,13 @@ class _Receipt:
 
 def _envelope(job: Job, *, attempts: int) -> _Envelope:
     return _Envelope(
-        job.id, job.kind, job.payload, job.queued_at, attempts=attempts, key=_Receipt.of(job).key
+        job.id,
+        job.kind,
+        job.payload,
+        job.queued_at,
+        attempts=attempts,
+        key=_Receipt.of(job).key,
+        suspect=job.suspect,
     )
 
 
@@ -352,6 +383,7 @@ def _read_envelope(message: MessageTypeDef) -> _Envelope | None:
             for each in (envelope.queued_at, envelope.attempts, envelope.ready_at)
         )
         and isinstance(envelope.key, str | None)
+        and isinstance(envelope.suspect, bool)
     )
     return envelope if sound else None
 

@@ -1,7 +1,8 @@
 """The worker: leases jobs, has its threads do them, and tells the queue what became of each.
 
 One thread leases and settles, one prolongs the leases, and the others work. No more jobs are held than are at
-work and one batch more, so the backlog stays in the queue, where every worker may have it.
+work and one batch more, so the backlog stays in the queue, where every worker may have it. A job over which
+workers may have died is done with no other at work, so that it takes no other with it.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ class Worker:
         self._rests_until = 0.0
         self._asks_at = 0.0
         """When the queue may be asked for jobs again (time.monotonic)."""
+        self._makes_room = False
+        """Nothing is leased while anything is held: a suspect job is to be, or is, at work alone."""
         self.tally = Tally()
 
     def run(self, stopping: threading.Event) -> None:
@@ -144,6 +147,8 @@ class Worker:
         """Jobs to begin; none while enough are held, or there were none just now."""
         if len(self._held) > self._policy.threads or time.monotonic() < self._asks_at:
             return []
+        if self._makes_room and self._held:
+            return []
         long_kinds = self._policy.long_kinds
         room = self._policy.long_jobs - sum(held.job.kind in long_kinds for held in self._held)
         kinds = self._handlers.keys() if room > 0 else self._handlers.keys() - long_kinds
@@ -155,7 +160,12 @@ class Worker:
             return []
         if not leased:
             self._asks_at = time.monotonic() + IDLE_SECONDS
-        beyond = [job for job in leased if job.kind in long_kinds][max(room, 0) :]
+        suspects = [job for job in leased if job.suspect]
+        self._makes_room = bool(suspects)
+        if suspects:
+            beyond = [job for job in leased if self._held or job is not suspects[0]]
+        else:
+            beyond = [job for job in leased if job.kind in long_kinds][max(room, 0) :]
         if beyond:
             self._tell(lambda: self._queue.release(beyond))
         return [job for job in leased if job not in beyond]

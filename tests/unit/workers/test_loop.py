@@ -110,6 +110,54 @@ def test_the_backlog_stays_in_the_queue(queue: EmbeddedJobs) -> None:
         stop.set()
 
 
+def test_a_job_over_which_workers_died_is_done_alone(queue: EmbeddedJobs) -> None:
+    put(queue, *range(4))
+    for _ in range(2):  # two that died: of what they held, the first two were done
+        held = queue.lease([KIND], 10, seconds=0.01)
+        time.sleep(0.05)
+    queue.done(held[:2])
+    put(queue, *range(4, 20))
+    at_work: set[int] = set()
+    most: dict[int, int] = {}
+
+    def handle(job: Job, _: JobControl) -> None:
+        at_work.add(number_of(job))
+        time.sleep(0.03)
+        most[number_of(job)] = len(at_work)
+        at_work.remove(number_of(job))
+
+    with working(queue, handle, threads=4, batch=8):
+        eventually(lambda: open_jobs_of(queue) == 0)
+    assert sorted(most) == list(range(2, 20))
+    assert most[2] == most[3] == 1
+    assert max(most.values()) > 1
+
+
+def test_what_is_suspect_waits_until_nothing_else_is_at_work(queue: EmbeddedJobs) -> None:
+    put(queue, 2)
+    queue.lease([KIND], 1, seconds=0.01)
+    time.sleep(0.05)
+    queue.lease([KIND], 1, seconds=0.5)
+    put(queue, 1)
+    go_on, at_work, alone = threading.Event(), set[int](), list[bool]()
+
+    def handle(job: Job, _: JobControl) -> None:
+        at_work.add(number_of(job))
+        if number_of(job) == 1:
+            go_on.wait(20)
+        else:
+            alone.append(at_work == {2})
+        at_work.remove(number_of(job))
+
+    with working(queue, handle, threads=4):
+        eventually(lambda: at_work == {1})
+        time.sleep(0.8)
+        assert (at_work, alone) == ({1}, [])
+        go_on.set()
+        eventually(lambda: open_jobs_of(queue) == 0)
+    assert alone == [True]
+
+
 @pytest.mark.parametrize("error", [Overloaded(), ValueError("a defect")])
 def test_what_may_pass_is_tried_again_and_set_aside_in_the_end(queue: EmbeddedJobs, error: Exception) -> None:
     put(queue, 1)
