@@ -2,6 +2,8 @@
 
 What they show is the public-domain portrait of `facerec demo`, in altered copies: no other photograph belongs
 into the documentation.
+
+The console's first font, Inter, has to be installed (Debian: fonts-inter), or all letters are others.
 """
 
 from __future__ import annotations
@@ -91,13 +93,13 @@ def pictures(person: str) -> Iterator[Picture]:
     yield Picture(name="collection", path="collections/guests")
     yield Picture(name="people", path="people")
     yield Picture(name="person", path=f"people/{PERSON}")
+    yield Picture(name="audit", path="audit")  # before enrolment writes a line for each frame into it
     yield Picture(name="enrol", path="enrol", act=enrol)
     yield Picture(name="albums", path="albums")
     yield Picture(name="album", path="albums/launch", act=album)
     yield Picture(name="album-person", path=f"albums/launch/{person}", act=album)
     yield Picture(name="jobs", path="jobs")
     yield Picture(name="keys", path="keys")
-    yield Picture(name="audit", path="audit")
     yield Picture(name="accuracy", path="accuracy")
     yield Picture(name="accuracy-dark", path="accuracy", dark=True)
     yield Picture(name="settings", path="settings")

@@ -493,3 +493,15 @@ def test_a_phone_shows_it_without_scrolling_aside(page: Page, site: Site) -> Non
     for path in PAGES:
         open_page(page, path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_what_is_told_of_a_face_fits_a_phone(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    sign_in(page, site, site.reader, "analyse")
+    page.set_input_files("main input[type=file]", site.photos / "003_A.jpg")
+    page.locator(".measures").first.wait_for()
+    page.locator(".measure :nth-child(2)").evaluate_all(
+        "all => all.forEach(one => one.textContent = '100.0')"
+    )
+    face = page.locator(".faces > li").first
+    assert face.evaluate("face => face.scrollWidth <= face.clientWidth && face.clientWidth < 390 - 2 * 16")
