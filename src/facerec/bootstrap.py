@@ -140,9 +140,11 @@ def import_ahead(settings: Settings) -> None:
     """
     import botocore.client
     import botocore.session  # noqa: F401
+    import numpy.random  # noqa: F401
 
-    from facerec.engine.packs import loading  # noqa: F401
+    from facerec.engine.packs.loading import import_ahead as import_for_networks
 
+    import_for_networks(settings)
     if settings.vector_store == "embedded":
         from facerec.vectors import embedded  # noqa: F401
 

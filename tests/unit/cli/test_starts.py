@@ -64,3 +64,16 @@ print(len(os.listdir("/proc/self/task")))
 """
     ended = subprocess.run([sys.executable, "-u", "-c", program], check=True, capture_output=True, text=True)
     assert ended.stdout.split() == ["1"]
+
+
+def test_the_runtime_of_a_pack_is_imported_ahead_and_reports_nothing() -> None:
+    program = """
+import sys
+from facerec.bootstrap import import_ahead
+from facerec.config import read_settings
+
+import_ahead(read_settings(runtime="openvino"))
+print("openvino" in sys.modules, "openvino_telemetry" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == ["True", "False"]

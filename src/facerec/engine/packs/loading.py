@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,7 @@ from facerec.engine.runtime.compiled_forms import CompiledForms, Form
 from facerec.engine.runtime.pixel_input import PixelInput
 from facerec.engine.runtime.precision import NetworkUse
 from facerec.engine.runtime.reshaping import InputShape, input_shape
-from facerec.engine.runtime.session import on_graphics_card
+from facerec.engine.runtime.session import OPENVINO, import_runtime, on_graphics_card
 from facerec.errors import PackError
 
 _DETECTOR_TRIAL = (1, 3, 320, 320)
@@ -68,6 +69,13 @@ def open_engine(settings: Settings, networks: NetworkOpener | None = None) -> En
             max_faces=settings.max_faces_per_image,
         )
     return load_pack(find_pack(settings), settings, networks)
+
+
+def import_ahead(settings: Settings) -> None:
+    """Import what the settings' networks are opened with, where that is OpenVINO. No card is asked for."""
+    networks = _fake_version(settings) is None and settings.runtime in (OPENVINO, "auto")
+    if networks and importlib.util.find_spec(OPENVINO) is not None:
+        import_runtime(OPENVINO)
 
 
 def _fake_version(settings: Settings) -> str | None:

@@ -41,7 +41,9 @@ from facerec.engine.runtime.reshaping import input_shape as declared_shape
 from facerec.engine.runtime.tensor_range import Range
 from facerec.errors import ConfigurationError, PackError
 
-_INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
+OPENVINO = "openvino"
+ONNXRUNTIME = "onnxruntime"
+_INSTALL = {OPENVINO: "pip install openvino", ONNXRUNTIME: "pip install onnxruntime"}
 _importing = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ def open_session(
     chosen = choose_runtime(runtime)
     source = _Source(model, input_shape, pixels, precision, ranges, forms.digest if forms else None)
     try:
-        if chosen == "openvino":
+        if chosen == OPENVINO:
             return _OpenVinoSession(source, threads, parallel, forms)
         content, shape = source.network()
         cache = model.parent / TENSORRT if isinstance(model, Path) else None
@@ -179,7 +181,7 @@ class _OpenVinoSession:
     """
 
     def __init__(self, source: _Source, threads: int, parallel: int, forms: CompiledForms | None) -> None:
-        openvino = _import("openvino")
+        openvino = import_runtime(OPENVINO)
         self._source = source
         self._forms = forms
         self._threads = threads
@@ -355,7 +357,7 @@ class _OnnxRuntimeSession:
     def __init__(
         self, name: str, content: bytes, shape: InputShape, threads: int, runtime: str, cache: Path | None
     ) -> None:
-        onnxruntime = _import("onnxruntime")
+        onnxruntime = import_runtime(ONNXRUNTIME)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -412,8 +414,10 @@ def choose_runtime(runtime: str) -> str:
     return runtime
 
 
-def _import(name: str) -> ModuleType:
+def import_runtime(name: str) -> ModuleType:
     """Import a runtime with its telemetry off; importing alone would already report this machine.
+
+    name: `OPENVINO` or `ONNXRUNTIME`.
 
     OpenVINO's lies in a package of its own, which it treats as optional: that one is hidden meanwhile.
     ONNX Runtime's obeys an environment variable that it reads when it is loaded.
@@ -421,7 +425,7 @@ def _import(name: str) -> ModuleType:
     with _importing:
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         reporter = "openvino_telemetry"
-        if name != "openvino" or name in sys.modules or reporter in sys.modules:
+        if name != OPENVINO or name in sys.modules or reporter in sys.modules:
             return importlib.import_module(name)
         # None is how Python marks a module as absent.
         sys.modules[reporter] = None  # type: ignore[assignment]
