@@ -222,7 +222,17 @@ def _jobs(inputs: Inputs) -> Iterator[Measurement]:
             "the queue in the database, large networks",
         ),
         ("jobs_sqs", inputs.small, "sqs", "1000", "500", (), "SQS"),
+        ("jobs_sqs_large", inputs.large, "sqs", "1000", "500", (), "SQS, large networks"),
         ("jobs_ray", inputs.small, "ray", "2000", "1000", ("--processes", "2"), "Ray, two actors"),
+        (
+            "jobs_ray_large",
+            inputs.large,
+            "ray",
+            "3000",
+            "1000",
+            ("--processes", "2"),
+            "Ray, two actors, large networks",
+        ),
         (
             "jobs_ray_one",
             inputs.small,

@@ -336,13 +336,17 @@ def _jobs(results: Results) -> str:
                 f"{alone['images_per_second']:.1f} ({alone['processor_ms']:.1f} ms)",
                 f"{figures['rate_ratio']:.0%} / {figures['processor_ratio']:.0%}",
                 f"{killed['first_image_after_seconds']:.1f} s",
-                f"{killed['kills']}, {killed['images_per_second']:.1f}",
+                f"{killed['kills']}, {killed['images_per_second']:.1f} ({figures['rate_ratio_killed']:.0%})",
                 str(wrong),
                 str(alone["wrong_progress"] + killed["wrong_progress"]),
             )
         )
     heads = ("Queue", "Images", "Bare engine, images/s (processor)", "Workers, images/s (processor)")
-    more = ("Of the bare rate / processor time", "First image", "Kills, images/s with them")
+    more = (
+        "Of the bare rate / processor time",
+        "First image",
+        "Kills, images/s with them (of the bare rate)",
+    )
     scaling = ""
     single, pair = (
         results.number(name, "alone", "images_per_second") for name in ("jobs_ray_one", "jobs_ray")
