@@ -148,41 +148,41 @@ def _chosen(use: NetworkUse, precision: str, reason: str) -> PrecisionChoice:
 def _tried(
     opener: _Opener, wanted: str, ranges: Mapping[str, Range], fallback: str
 ) -> tuple[Session, PrecisionChoice]:
-    """Choose between int8 and f32 by trying both, and remember what was chosen."""
+    """Choose between int8 and f32 by trying both.
+
+    int8 is remembered. What was chosen in its place is tried again by the next process: that this machine was
+    busy, or its compiler wrong, must not cost more than one of them.
+    """
     use, rival = opener.use, opener.open_rival()
     answer = trial_answer(rival, use)
     session = _sound(opener, ranges, answer)
-    if session is None and wanted == INT8:
-        raise PackError(f"{use.file} in int8 {WRONG}: set FACEREC_PRECISION=f32")
     if session is None:
-        session, choice = opener.open(F32), _chosen(use, F32, f"its int8 form {WRONG}")
-    elif wanted == INT8:
-        choice = _chosen(use, INT8, AS_SET)
-    else:
+        if wanted == INT8:
+            raise PackError(f"{use.file} in int8 {WRONG}: set FACEREC_PRECISION=f32")
+        return opener.open(F32), _chosen(use, F32, f"its int8 form {WRONG}")
+    reason = AS_SET
+    if wanted != INT8:
         after, before = compare_speed(session, rival, use)
         reason = f"int8 takes {after:.2f} ms, f32 {before:.2f} ms"
-        if after * _FASTER < before:
-            choice = _chosen(use, INT8, reason)
-        else:
-            session, choice = opener.open(fallback), _chosen(use, fallback, reason)
+        if after * _FASTER >= before:
+            return opener.open(fallback), _chosen(use, fallback, reason)
     if opener.forms is not None:
-        about = {"precision": choice.precision, "reason": choice.reason}
-        opener.forms.write(Form(about, answer.tobytes()), **_circumstances(opener, wanted, ranges))
-    return session, choice
+        form = Form({"reason": reason}, answer.tobytes())
+        opener.forms.write(form, **_circumstances(opener, wanted, ranges))
+    return session, _chosen(use, INT8, reason)
 
 
 def _remembered(
     opener: _Opener, wanted: str, ranges: Mapping[str, Range]
 ) -> tuple[Session, PrecisionChoice] | None:
-    """What was chosen before, where it still answers as f32 did then."""
+    """int8, where it was chosen before and still answers as f32 did then."""
     kept = opener.forms.read(**_circumstances(opener, wanted, ranges)) if opener.forms else None
     if kept is None:
         return None
-    precision = kept.about["precision"]
-    session = opener.open(precision, ranges if precision == INT8 else None)
+    session = opener.open(INT8, ranges)
     if not _agrees(session, np.frombuffer(kept.content, np.float32), opener):
         return None
-    return session, _chosen(opener.use, precision, kept.about["reason"])
+    return session, _chosen(opener.use, INT8, kept.about["reason"])
 
 
 def _circumstances(opener: _Opener, wanted: str, ranges: Mapping[str, Range]) -> dict[str, object]:

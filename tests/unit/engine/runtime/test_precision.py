@@ -221,7 +221,9 @@ def test_the_second_process_tries_nothing_and_chooses_the_same(
 ) -> None:
     assert ranges.ranges
     given_processor(monkeypatch, tmp_path, "avx512_vnni")
+    monkeypatch.setattr(precision, "compare_speed", lambda *_: (1.0, 2.0))
     first = opened_again(use, wanted, tmp_path / "compiled")
+    assert first[1].precision == ("int8" if wanted == "auto" else wanted)
 
     def refuse(*_: object) -> object:
         raise AssertionError("tried again")
@@ -229,6 +231,18 @@ def test_the_second_process_tries_nothing_and_chooses_the_same(
     monkeypatch.setattr(precision, "compare_speed", refuse)
     monkeypatch.setattr(precision._Opener, "open_rival", refuse)
     assert opened_again(use, wanted, tmp_path / "compiled") == first
+
+
+def test_what_was_chosen_in_the_place_of_int8_is_tried_again(
+    use: NetworkUse, ranges: ActivationRanges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ranges.ranges
+    given_processor(monkeypatch, tmp_path, "avx512_vnni")
+    choices = []
+    for speeds in ((2.0, 1.0), (1.0, 2.0), (2.0, 1.0)):
+        monkeypatch.setattr(precision, "compare_speed", lambda *_, speeds=speeds: speeds)
+        choices.append(opened_again(use, "auto", tmp_path / "compiled")[1].precision)
+    assert choices == ["f32", "int8", "int8"]
 
 
 def test_other_ranges_are_another_choice(
