@@ -217,7 +217,7 @@ def _jobs(inputs: Inputs) -> Iterator[Measurement]:
             inputs.large,
             "embedded",
             "10000",
-            "1000",
+            "3000",
             (),
             "the queue in the database, large networks",
         ),
