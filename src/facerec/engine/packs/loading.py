@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -72,10 +73,15 @@ def open_engine(settings: Settings, networks: NetworkOpener | None = None) -> En
 
 
 def import_ahead(settings: Settings) -> None:
-    """Import what the settings' networks are opened with, where that is OpenVINO. No card is asked for."""
+    """Import what the settings' networks are opened with, where that is OpenVINO, and know their digests.
+
+    No card is asked for. What is wrong with the pack, those will tell that open it.
+    """
     networks = _fake_version(settings) is None and settings.runtime in (OPENVINO, "auto")
     if networks and importlib.util.find_spec(OPENVINO) is not None:
         import_runtime(OPENVINO)
+        with contextlib.suppress(PackError):
+            pack_manifest(find_pack(settings))
 
 
 def _fake_version(settings: Settings) -> str | None:

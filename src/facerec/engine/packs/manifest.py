@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ from facerec.engine.calibration import Knots
 from facerec.errors import PackError
 
 FILE_NAME = "pack.toml"
+_LARGE_FILE = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,22 @@ def read_liveness(path: Path) -> tuple[LivenessSpec, ...]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, lower case hex."""
+    """SHA-256 of a file, lower case hex; of a large one it is remembered as long as nobody writes to it."""
+    now = path.stat()
+    if now.st_size < _LARGE_FILE:
+        return _digest(path)
+    return _digest_while(path, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def _digest_while(path: Path, *_state: int) -> str:
+    """The digest of a file in a state."""
+    return _digest(path)
 
 
 def _read(path: Path) -> _Table:

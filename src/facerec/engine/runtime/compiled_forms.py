@@ -27,6 +27,7 @@ from facerec.errors import PackError
 KEPT_SECONDS = 30 * 86_400
 """How long a form stays that nobody reads: those of older versions, and of networks of old."""
 _HALF_WRITTEN_SECONDS = 3600
+_DIGEST_LETTERS = 64
 _log = logging.getLogger(__name__)
 
 
@@ -75,14 +76,14 @@ class CompiledForms:
         except OSError as error:
             _log.warning("%s can not be read, and is made anew: %s", file, error.strerror or error)
             return None
-        digest, _, rest = content.partition(b"\n")
-        if digest != hashlib.sha256(rest).hexdigest().encode():
+        rest = memoryview(content)[_DIGEST_LETTERS + 1 :]
+        if content[: _DIGEST_LETTERS + 1] != hashlib.sha256(rest).hexdigest().encode() + b"\n":
             _log.warning("%s is damaged, and is made anew", file)
             return None
         with contextlib.suppress(OSError):
             os.utime(file)  # so that it is known to be in use
-        about, _, form = rest.partition(b"\n")
-        return Form(json.loads(about), form)
+        end = content.index(b"\n", _DIGEST_LETTERS + 1)
+        return Form(json.loads(content[_DIGEST_LETTERS + 1 : end]), content[end + 1 :])
 
     def write(self, form: Form, **made_for: object) -> None:
         """Keep what was made for these circumstances, where the folder can be written."""

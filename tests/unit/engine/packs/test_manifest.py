@@ -1,9 +1,11 @@
+import hashlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from facerec.engine.packs import manifest
 from facerec.engine.packs.manifest import PackManifest, read_manifest, sha256
 from facerec.errors import PackError
 
@@ -201,3 +203,16 @@ def test_the_contract_follows_what_embeddings_depend_on(tmp_path: Path) -> None:
     others.append(read_manifest(tmp_path / "pack").contract(128).id)
     others.append(read_manifest(write(tmp_path / "pack")).contract(512).id)
     assert len({first.id, *others}) == 8
+
+
+def test_the_digest_of_a_large_file_is_read_once_for_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights.onnx"
+    for content in (b"a" * 2**24, b"b" * 2**24):
+        file.write_bytes(content)
+        expected = hashlib.sha256(content).hexdigest()
+        assert manifest.sha256(file) == expected
+        with monkeypatch.context() as patched:
+            patched.setattr(manifest, "_digest", None)
+            assert manifest.sha256(file) == expected
