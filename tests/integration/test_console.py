@@ -272,6 +272,33 @@ def test_two_photos_are_compared(page: Page, site: Site) -> None:
     assert hindrances(page) == []
 
 
+def test_the_frame_at_work_is_waited_for_before_somebody_is_enrolled(page: Page, site: Site) -> None:
+    sign_in(page, site, site.admin, "enrol")
+    page.get_by_role("button", name="Turn the camera on").click()
+    page.get_by_label("Person").fill("in-a-hurry")
+    page.get_by_label("How strictly pictures are judged").select_option("off")
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_label("A frame that was taken").first.wait_for()
+    # From now on a frame takes two seconds to get there.
+    page.evaluate(
+        """() => new Promise((begun) => {
+            const send = window.fetch;
+            window.fetch = async (address, options) => {
+                if (!String(address).endsWith("/frames")) return send(address, options);
+                begun();
+                await new Promise((resolve) => { setTimeout(resolve, 2000); });
+                return send(address, options);
+            };
+        })"""
+    )
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    done = page.get_by_text("in-a-hurry is enrolled.")
+    done.wait_for()
+    page.wait_for_timeout(3000)
+    assert done.is_visible()
+    assert page.get_by_role("button", name="Begin", exact=True).is_visible()
+
+
 def test_somebody_is_enrolled_before_the_camera(page: Page, site: Site) -> None:
     sign_in(page, site, site.admin, "enrol")
     page.get_by_role("button", name="Turn the camera on").click()

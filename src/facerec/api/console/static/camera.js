@@ -12,6 +12,7 @@ export function enrolByCamera(place, wishes, signal) {
   let stream = null;
   let session = null;
   let running = false;
+  let looking = null; // ends when no frame is at work any more
   const trouble = h("div", { "aria-live": "polite" });
   const video = h("video", { autoplay: true, playsinline: true, muted: true, "aria-label": "Camera" });
   const hint = h("p", { class: "hint", hidden: true });
@@ -53,16 +54,18 @@ export function enrolByCamera(place, wishes, signal) {
     replace(taken);
     running = true;
     show();
-    loop();
+    looking = loop(session.session_id);
   }
 
-  async function loop() {
-    while (running && !signal.aborted) {
+  async function loop(id) {
+    const current = () => session?.session_id === id && !signal.aborted;
+    while (running && current()) {
       try {
         const { file, picture } = await frame();
-        tell(await call("POST", `registrations/${part(session.session_id)}/frames`, { form: { image: file }, signal }), picture);
+        const feedback = await call("POST", `registrations/${part(id)}/frames`, { form: { image: file }, signal });
+        if (current()) tell(feedback, picture);
       } catch (error) {
-        if (error.name === "AbortError") return;
+        if (!current()) return;
         replace(trouble, errorNote(error));
         if (error.status !== 429 && error.status !== 503) { running = false; session = null; show(); return; }
       }
@@ -99,6 +102,8 @@ export function enrolByCamera(place, wishes, signal) {
 
   async function finish() {
     running = false;
+    await looking;
+    if (!session) return;
     try {
       const done = await call("POST", `registrations/${part(session.session_id)}/commit`, { signal });
       session = null;
